@@ -1,0 +1,3 @@
+from .segan import SegANCritic
+
+__all__ = ["SegANCritic"]

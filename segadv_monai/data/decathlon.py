@@ -1,0 +1,137 @@
+"""Data sets in the layout of the Medical Segmentation Decathlon: a folder with a ``dataset.json``."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from monai.data import load_decathlon_datalist
+
+from segadv_monai.protocols import DataError
+
+__all__ = ["Dataset", "datalist", "labels_of", "load_dataset"]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What a ``dataset.json`` says, with absolute paths.
+
+    Args:
+        directory: the folder.
+        name: the data set's name; the folder's if the file gives none.
+        labels: name of each label value.
+        training: cases to learn from, each with ``image`` (a path, or a list of paths, one per channel) and
+            ``label`` (a path).
+        validation: cases to choose settings on, likewise.
+    """
+
+    directory: Path
+    name: str
+    labels: dict[int, str]
+    training: list[dict[str, Any]]
+    validation: list[dict[str, Any]]
+
+
+def load_dataset(directory: str | Path) -> Dataset:
+    """Read the ``dataset.json`` of a folder; no image is opened.
+
+    Args:
+        directory: the folder.
+
+    Raises:
+        DataError: the folder or the file is missing or does not hold what it has to.
+    """
+    root = Path(directory).expanduser().absolute()
+    content = _content(root)
+    return Dataset(
+        directory=root,
+        name=str(content.get("name") or root.name),
+        labels=_labels(root, content),
+        training=_section(root, content, "training"),
+        validation=_section(root, content, "validation"),
+    )
+
+
+def datalist(dataset_dir: str | Path, section: str = "training") -> list[dict[str, Any]]:
+    """Cases of one section with absolute paths, as MONAI's data sets take them.
+
+    Args:
+        dataset_dir: the folder of the ``dataset.json``.
+        section: "training", "validation" or another list of cases in it.
+
+    Raises:
+        DataError: the folder, the file or the section is missing or does not hold what it has to.
+    """
+    root = Path(dataset_dir).expanduser().absolute()
+    return _section(root, _content(root), section)
+
+
+def labels_of(dataset_dir: str | Path) -> dict[int, str]:
+    """Name of each label value.
+
+    Args:
+        dataset_dir: the folder of the ``dataset.json``.
+
+    Raises:
+        DataError: the folder or the file is missing, or its labels are not integers with names.
+    """
+    root = Path(dataset_dir).expanduser().absolute()
+    return _labels(root, _content(root))
+
+
+def _content(root: Path) -> dict[str, Any]:
+    if not root.is_dir():
+        raise DataError(f"{root}: there is no such folder; set dataset_dir to the folder of your data set.")
+    file = root / "dataset.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{root} holds no dataset.json: write one in the layout of the Medical Segmentation Decathlon, "
+            "or set dataset_dir to the folder that has it."
+        ) from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} is not valid JSON ({error}): mend it there.") from error
+    if not isinstance(content, dict):
+        raise DataError(
+            f'{file} holds a {type(content).__name__}: it must be an object like {{"training": []}}.'
+        )
+    return content
+
+
+def _labels(root: Path, content: dict[str, Any]) -> dict[int, str]:
+    file, labels = root / "dataset.json", content.get("labels")
+    example = 'write for example "labels": {"0": "background", "1": "lesion"}.'
+    if not isinstance(labels, dict) or not labels:
+        raise DataError(f"{file} names no labels: {example}")
+    try:
+        return {int(value): str(name) for value, name in labels.items()}
+    except ValueError as error:
+        wrong = ", ".join(repr(value) for value in labels if not value.strip().lstrip("-").isdigit())
+        raise DataError(f"{file}: the keys of labels must be integers, got {wrong}: {example}") from error
+
+
+def _section(root: Path, content: dict[str, Any], section: str) -> list[dict[str, Any]]:
+    file, entries = root / "dataset.json", content.get(section)
+    if not isinstance(entries, list) or not entries:
+        others = [key for key, value in content.items() if isinstance(value, list) and value]
+        raise DataError(
+            f"{file} has no cases under {section!r}: it has {', '.join(others) or 'no list of cases'}; "
+            f'add "{section}": [{{"image": "a path", "label": "a path"}}].'
+        )
+    for number, entry in enumerate(entries):
+        missing = [key for key in ("image", "label") if not _has(entry, key)]
+        if missing:
+            raise DataError(
+                f"{file}: entry {number} of {section!r} has no {' and no '.join(missing)}: give each case "
+                "an image and a label, as paths relative to the folder."
+            )
+    cases: list[dict[str, Any]] = load_decathlon_datalist(file, True, section, root)
+    return cases
+
+
+def _has(entry: Any, key: str) -> bool:
+    """Whether the entry has a path there; an image may be a list of them, one for each channel."""
+    value = entry.get(key) if isinstance(entry, dict) else None
+    paths = value if isinstance(value, list) and key == "image" else [value]
+    return bool(paths) and all(isinstance(path, str) and path for path in paths)

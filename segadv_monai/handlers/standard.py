@@ -1,0 +1,108 @@
+"""The handlers of every training run, as one line of a config."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import ignite.distributed as idist
+from ignite.engine import Engine, Events
+from monai.engines import Evaluator
+from monai.handlers import ValidationHandler
+from torch import nn
+
+from .best_model import BestModel
+from .checkpoint import Checkpoint
+from .history import History, TensorBoard
+from .preview import Preview
+from .progress import Progress
+from .schedules import EpochSeed
+
+__all__ = ["StandardHandlers", "standard_handlers"]
+
+
+class _Handler(Protocol):
+    def attach(self, engine: Engine) -> None: ...
+
+
+class StandardHandlers:
+    """Several handlers as one, in the order in which they need each other.
+
+    Args:
+        handlers: what to attach to the trainer.
+    """
+
+    def __init__(self, handlers: list[_Handler]) -> None:
+        self.handlers = handlers
+
+    def attach(self, engine: Engine) -> None:
+        """Attach them all, in their order."""
+        for handler in self.handlers:
+            handler.attach(engine)
+
+
+def standard_handlers(
+    *,
+    evaluator: Evaluator,
+    network: nn.Module,
+    output_dir: str | Path,
+    models_dir: str | Path | None = None,
+    val_interval: int = 1,
+    seed: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    preview_cases: int = 6,
+) -> StandardHandlers:
+    """Seeding, validation, history, previews, best model, progress, checkpoint and recovery, for a trainer.
+
+    Args:
+        evaluator: validates every ``val_interval`` epochs.
+        network: the segmentor, whose best weights are kept.
+        output_dir: gets ``last.pt``, ``history.csv``, ``previews/`` and ``tensorboard/``.
+        models_dir: gets ``model.pt`` and ``model.safetensors``; ``output_dir`` by default.
+        val_interval: epochs between validations.
+        seed: of the run; every epoch is seeded from it.
+        settings: plain values that must not change when the run is started again, by their names.
+        preview_cases: validation cases on each sheet; 0 for no sheets.
+
+    Raises:
+        CheckpointError: when the run starts: ``last.pt`` is of another run.
+    """
+    output = Path(output_dir).absolute()
+    models = output if models_dir is None else Path(models_dir).absolute()
+    best = BestModel(network, models)
+    history = History(evaluator, output / "history.csv")
+    best.attach(evaluator)
+    handlers: list[_Handler] = [
+        EpochSeed(seed),
+        ValidationHandler(interval=val_interval, validator=evaluator),
+        history,
+    ]
+    if idist.get_rank() == 0:
+        places = f"model {models / 'model.pt'}, curves {output / 'history.csv'}"
+        board = TensorBoard(history, output / "tensorboard")
+        handlers.append(board)
+        if preview_cases:
+            preview = Preview(output / "previews" / "epoch_{epoch}.png", preview_cases)
+            preview.attach(evaluator)
+            handlers.append(_PreviewOnBoard(preview, board, val_interval))
+            places += f", pictures {output / 'previews'}"
+        handlers.append(Progress(history, best, places=places))
+    handlers.append(
+        Checkpoint(output / "last.pt", others={"best": best, "history": history}, settings=settings)
+    )
+    return StandardHandlers(handlers)
+
+
+class _PreviewOnBoard:
+    def __init__(self, preview: Preview, board: TensorBoard, interval: int) -> None:
+        self.preview = preview
+        self.board = board
+        self.interval = interval
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+
+    def __call__(self, engine: Engine) -> None:
+        if self.board.writer is not None and self.preview.sheet is not None:
+            self.board.writer.add_image(
+                "validation", self.preview.sheet, engine.state.epoch, dataformats="HWC"
+            )

@@ -1,0 +1,3 @@
+from .overlap import OverlapMetric, both_empty, dice_score, jaccard_index, missed
+
+__all__ = ["OverlapMetric", "both_empty", "dice_score", "jaccard_index", "missed"]

@@ -1,0 +1,3 @@
+from .segan import SegAN
+
+__all__ = ["SegAN"]

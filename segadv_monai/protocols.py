@@ -1,0 +1,69 @@
+"""The words that the rooms share: what a critic returns, what a game is played with, what a game is.
+
+Also the errors by which a command tells a user's fault from a bug: each message is one line that names
+what is wrong and what to do.
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+__all__ = ["CheckpointError", "ConfigError", "CriticOutput", "DataError", "Objective", "Play", "SegAdvError"]
+
+
+class SegAdvError(Exception):
+    """A fault that the user can mend; the message is one line."""
+
+
+class DataError(SegAdvError, ValueError):
+    """A data set or a file that cannot be used."""
+
+
+class ConfigError(SegAdvError, ValueError):
+    """A setting that cannot be used."""
+
+
+class CheckpointError(SegAdvError, ValueError):
+    """A checkpoint that cannot be used."""
+
+
+class CriticOutput(NamedTuple):
+    """What a critic says of a segmentation.
+
+    Args:
+        score: logits ``(B, 1, *S')``, ``S'`` empty for one verdict per image; None of a critic that only
+            compares features.
+        features: feature maps ``(B, C_i, *S_i)``, finest first; possibly empty.
+    """
+
+    score: Tensor | None
+    features: tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """One batch as a game sees it.
+
+    Args:
+        image: ``(B, in_channels, *S)``.
+        target: one map per class, ``(B, out_channels, *S)``, values 0 and 1; None for unlabelled cases.
+        logits: the segmentor's output, ``(B, out_channels, *S)``, with its graph.
+    """
+
+    image: Tensor
+    target: Tensor | None
+    logits: Tensor
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """An adversarial game: who minimises what.
+
+    Both methods return weighted terms by name; their sum is what the player minimises. ``critic_loss`` must
+    detach ``play.logits``; ``segmentor_loss`` must not.
+    """
+
+    def critic_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]: ...
+
+    def segmentor_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]: ...

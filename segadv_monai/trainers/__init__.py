@@ -1,0 +1,3 @@
+from .adversarial import AdversarialTrainer
+
+__all__ = ["AdversarialTrainer"]

@@ -1,0 +1,3 @@
+from .regions import LabelToRegionsd, RegionsToLabel, RegionsToLabeld
+
+__all__ = ["LabelToRegionsd", "RegionsToLabel", "RegionsToLabeld"]

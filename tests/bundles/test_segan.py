@@ -1,0 +1,279 @@
+"""The SegAN bundle end to end: layout, training, overlays, evaluation, inference, recovery, bad input."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigParser, ConfigWorkflow
+from PIL import Image
+
+from segadv_monai.data import sample_data
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "bundles" / "segan" / "configs"
+SMALL = {
+    "epochs": 2,
+    "val_interval": 1,
+    "batch_size": 2,
+    "image_size": [48, 48],
+    "window": [48, 48],
+    "crop_size": [40, 40],
+    "network_def::width": 2,
+    "critic_def::widths": [2, 4, 4],
+    "critic_def::kernels": [7, 5, 4],
+    "device": "cpu",
+}
+
+
+def small_set(directory: Path, source: str, training: int, validation: int) -> Path:
+    """A few cases of the sample data, by reference."""
+    folder = Path(sample_data(source))
+    description = json.loads((folder / "dataset.json").read_text())
+    for section, count in (("training", training), ("validation", validation)):
+        description[section] = [
+            {key: str(folder / path) for key, path in entry.items()} for entry in description[section][:count]
+        ]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "dataset.json").write_text(json.dumps(description))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_set(tmp_path_factory.mktemp("pictures"), "dermoscopy", 6, 3)
+
+
+def workflow(*overlays: str, kind: str = "train", **overrides: object) -> ConfigWorkflow:
+    first = "inference.json" if kind == "inference" else "train.json"
+    files = [str(CONFIGS / name) for name in (first, *overlays)]
+    return ConfigWorkflow(files, workflow_type=kind, logging_file=False, **overrides)
+
+
+def train(output: Path, dataset: Path, *overlays: str, **overrides: object) -> ConfigWorkflow:
+    settings = {**SMALL, "output_dir": str(output), "dataset_dir": str(dataset), **overrides}
+    run = workflow(*overlays, **settings)
+    run.initialize()
+    run.run()
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
+    output = tmp_path_factory.mktemp("trained")
+    train(output, pictures)
+    return output
+
+
+def command_line(*arguments: str, run_id: str = "training", config: str = "train.json") -> list[str]:
+    command = [sys.executable, "-m", "monai.bundle", "run", run_id]
+    return [*command, "--config_file", str(CONFIGS / config), *arguments]
+
+
+def small_arguments() -> list[str]:
+    return [
+        part for key, value in SMALL.items() for part in (f"--{key.replace('::', '#')}", json.dumps(value).strip('"'))
+    ]
+
+
+def run_command(command: list[str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+
+
+@pytest.mark.parametrize("kind", ["train", "inference"])
+def test_the_bundle_has_every_property_that_monai_asks_for(kind: str) -> None:
+    run = workflow(kind=kind)
+    run.initialize = None  # the check reads the configuration alone
+    assert run.check_properties() == []
+
+
+def test_the_metadata_fit_the_schema(shared_data: Path) -> None:
+    schema = json.loads((shared_data.parent / "schema" / "meta_schema_20240725.json").read_text())
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    jsonschema.validate(metadata, schema)
+    assert metadata["version"] in metadata["changelog"]
+    assert "critic_data_format" in metadata
+
+
+def test_training_leaves_models_curves_and_pictures(trained: Path) -> None:
+    for name in ("model.pt", "model.safetensors", "last.pt", "history.csv"):
+        assert (trained / name).stat().st_size > 0
+    assert sorted(p.name for p in (trained / "previews").glob("*.png")) == ["epoch_0001.png", "epoch_0002.png"]
+    assert list((trained / "tensorboard").glob("events*"))
+    state = torch.load(trained / "model.pt", weights_only=True)
+    parser = ConfigParser()
+    parser.read_config(CONFIGS / "train.json")
+    parser["network_def"]["width"] = SMALL["network_def::width"]
+    parser.get_parsed_content("network_def").load_state_dict(state)
+
+
+def test_the_twin_without_critic_starts_from_the_same_weights_and_data(tmp_path: Path, pictures: Path) -> None:
+    first_batches, weights = [], []
+    for overlays in ([], ["baseline.json"]):
+        run = workflow(*overlays, **SMALL, output_dir=str(tmp_path), dataset_dir=str(pictures))
+        run.initialize()
+        trainer = run.parser.get_parsed_content("train#trainer")
+        weights.append([p.clone() for p in trainer.network.parameters()])
+        first_batches.append(next(iter(run.parser.get_parsed_content("train#dataloader")))["image"])
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+    assert torch.equal(*first_batches)
+
+
+@pytest.mark.parametrize("overlay", ["baseline.json", "adversarial_only.json"])
+def test_every_twin_trains(tmp_path: Path, pictures: Path, overlay: str) -> None:
+    train(tmp_path, pictures, overlay, epochs=1)
+    assert (tmp_path / "model.pt").is_file()
+
+
+def test_volumes_train_and_are_segmented_on_their_own_grid(tmp_path: Path) -> None:
+    dataset = small_set(tmp_path / "volumes", "ct_volumes", 2, 1)
+    small = {"epochs": 1, "batch_size": 2, "crop_size": [40, 40, 40], "window": [40, 40, 40], "device": "cpu"}
+    small |= {"network_def::width": 2, "critic_def::widths": [2, 4, 4], "critic_def::kernels": [7, 5, 4]}
+    run = workflow("volumes.json", **small, output_dir=str(tmp_path / "run"), dataset_dir=str(dataset))
+    run.initialize()
+    run.run()
+    assert (tmp_path / "run" / "model.pt").is_file()
+    case = json.loads((dataset / "dataset.json").read_text())["validation"][0]["image"]
+    segment = workflow(
+        "inference_volumes.json",
+        kind="inference",
+        **{"network_def::width": 2, "window": [40, 40, 40]},
+        ckpt_dir=str(tmp_path / "run"),
+        output_dir=str(tmp_path / "out"),
+        dataset_dir=case,
+        device="cpu",
+    )
+    segment.initialize()
+    segment.run()
+    import nibabel
+
+    image, mask = nibabel.load(case), nibabel.load(next((tmp_path / "out").glob("*.nii.gz")))
+    assert mask.shape == image.shape
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-5)
+
+
+def test_evaluation_writes_every_case_and_a_summary_with_intervals(
+    tmp_path: Path, trained: Path, pictures: Path
+) -> None:
+    small = {key: value for key, value in SMALL.items() if key != "epochs"}
+    paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path), "dataset_dir": str(pictures)}
+    run = workflow("evaluate.json", **small, **paths)
+    run.initialize()
+    run.run()
+    rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
+    assert len(rows) == 3
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert "jaccard" in json.dumps(summary)
+    assert "missed" in json.dumps(summary)
+
+
+def test_inference_writes_masks_with_the_geometry_of_their_pictures(tmp_path: Path, trained: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 255, (50, 80, 3), dtype=np.uint8)).save(folder / "wide.jpg")
+    Image.fromarray(rng.integers(0, 255, (90, 60, 3), dtype=np.uint8)).save(folder / "tall.png")
+    small = {key: SMALL[key] for key in ("network_def::width", "image_size", "window", "device")}
+    paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path / "out"), "dataset_dir": str(folder)}
+    run = workflow(kind="inference", **small, **paths)
+    run.initialize()
+    run.run()
+    sizes = {p.name: Image.open(p).size for p in (tmp_path / "out").glob("*.png")}
+    assert sizes == {"tall_segmentation.png": (60, 90), "wide_segmentation.png": (80, 50)}
+
+
+def test_a_killed_run_goes_on_with_the_same_command(tmp_path: Path, pictures: Path) -> None:
+    command = command_line(
+        *small_arguments(), "--dataset_dir", str(pictures), "--output_dir", str(tmp_path), "--epochs", "400"
+    )
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    deadline = time.monotonic() + 120
+    while not (tmp_path / "last.pt").is_file() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    epoch = torch.load(tmp_path / "last.pt", weights_only=True)["epoch"]
+    command[command.index("400")] = str(epoch + 1)
+    resumed = run_command(command)
+    assert resumed.returncode == 0, resumed.stderr
+    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == epoch + 1
+
+
+def broken_set(tmp_path: Path, pictures: Path, fault: str) -> Path:
+    """A data set with one fault; a folder without dataset.json for the fault of that name."""
+    if fault == "no dataset.json":
+        return tmp_path
+    description = json.loads((pictures / "dataset.json").read_text())
+    entry = description["training"][1]
+    entry["image" if fault in ("missing", "truncated") else "label"] = str(tmp_path / "broken.png")
+    if fault == "truncated":
+        whole = Path(description["training"][0]["image"]).read_bytes()
+        (tmp_path / "broken.png").write_bytes(whole[: len(whole) // 2])
+    if fault == "labels":
+        size = Image.open(entry["image"]).size
+        Image.fromarray(np.full(size[::-1], 7, dtype=np.uint8)).save(tmp_path / "broken.png")
+    if fault == "size":
+        Image.fromarray(np.zeros((20, 30), dtype=np.uint8)).save(tmp_path / "broken.png")
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("fault", "word"),
+    [
+        ("no dataset.json", "dataset.json"),
+        ("missing", "broken.png"),
+        ("truncated", "broken.png"),
+        ("labels", "7"),
+        ("size", "broken.png"),
+    ],
+)
+def test_a_broken_data_set_gets_one_line(tmp_path: Path, pictures: Path, fault: str, word: str) -> None:
+    output = tmp_path / "run"
+    dataset = broken_set(tmp_path, pictures, fault)
+    result = run_command(command_line("--dataset_dir", str(dataset), "--output_dir", str(output)))
+    assert_one_line(result, word)
+    assert not output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["--epoch", "1"], "did you mean --epochs"),
+        (["--network_def#widht", "8"], "widht"),
+        (["--device", "cuda"], "cuda"),
+        (["--regions", "[[1],[5]]"], "5"),
+        (["--network_def#in_channels", "1"], "channel"),
+    ],
+)
+def test_a_wrong_setting_gets_one_line(tmp_path: Path, pictures: Path, arguments: list[str], word: str) -> None:
+    if "cuda" in arguments and torch.cuda.is_available():
+        pytest.skip("a CUDA device is present")
+    output = tmp_path / "run"
+    command = command_line("--dataset_dir", str(pictures), "--output_dir", str(output), *arguments)
+    assert_one_line(run_command(command), word)
+    assert not output.exists()
+
+
+def test_a_checkpoint_of_another_network_gets_one_line(tmp_path: Path, trained: Path, pictures: Path) -> None:
+    before = (trained / "last.pt").read_bytes()
+    arguments = [*small_arguments(), "--dataset_dir", str(pictures), "--output_dir", str(trained)]
+    arguments[arguments.index("--network_def#width") + 1] = "3"
+    assert_one_line(run_command(command_line(*arguments)), "last.pt")
+    assert (trained / "last.pt").read_bytes() == before
+
+
+def assert_one_line(result: subprocess.CompletedProcess[str], word: str) -> None:
+    assert result.returncode != 0
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr
+    assert word in errors[0]
+    assert "Traceback" not in result.stderr + result.stdout

@@ -1,0 +1,124 @@
+"""What every critic promises, whatever its paper."""
+
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from segadv_monai import critics
+from segadv_monai.protocols import CriticOutput
+
+# Arguments that make a critic small.
+NARROW: dict[str, dict[str, Any]] = {"SegANCritic": {"widths": (2, 4, 4), "kernels": (7, 5, 4)}}
+SIZES = {2: (45, 52), 3: (40, 33, 35)}
+IN_CHANNELS, MAPS = 2, 3
+
+
+@pytest.fixture(params=[2, 3], ids=["2D", "3D"])
+def spatial_dims(request: pytest.FixtureRequest) -> int:
+    dims: int = request.param
+    return dims
+
+
+@pytest.fixture(params=critics.__all__)
+def name(request: pytest.FixtureRequest) -> str:
+    chosen: str = request.param
+    return chosen
+
+
+def build(name: str, spatial_dims: int, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    critic: nn.Module = getattr(critics, name)(spatial_dims, IN_CHANNELS, MAPS, **NARROW.get(name, {}))
+    return critic
+
+
+def pair(spatial_dims: int) -> tuple[Tensor, Tensor]:
+    torch.manual_seed(1)
+    size = SIZES[spatial_dims]
+    return torch.rand(2, MAPS, *size), torch.randn(2, IN_CHANNELS, *size)
+
+
+def parts(output: CriticOutput) -> list[Tensor]:
+    return [*output.features, *([] if output.score is None else [output.score])]
+
+
+@pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
+def test_a_verdict_is_a_score_and_features_finest_first(name: str, spatial_dims: int, training: bool) -> None:
+    segmentation, image = pair(spatial_dims)
+    output = build(name, spatial_dims).train(training)(segmentation, image)
+    assert type(output) is CriticOutput
+    assert isinstance(output.features, tuple)
+    assert parts(output)
+    sizes = [prod(feature.shape[2:]) for feature in output.features]
+    assert sizes == sorted(sizes, reverse=True)
+    assert all(part.shape[0] == 2 and part.isfinite().all() for part in parts(output))
+    if output.score is not None:
+        assert output.score.shape[1] == 1
+
+
+def test_every_parameter_receives_a_gradient(name: str, spatial_dims: int) -> None:
+    critic = build(name, spatial_dims)
+    sum(part.square().sum() for part in parts(critic(*pair(spatial_dims)))).backward()
+    without = [key for key, p in critic.named_parameters() if p.grad is None or not p.grad.any()]
+    assert without == []
+
+
+def test_a_frozen_critic_still_teaches_every_map(name: str, spatial_dims: int) -> None:
+    critic = build(name, spatial_dims).requires_grad_(False)
+    segmentation, image = pair(spatial_dims)
+    segmentation.requires_grad_()
+    for part in parts(critic(segmentation, image)):
+        (gradient,) = torch.autograd.grad(part.square().sum(), segmentation, retain_graph=True)
+        assert gradient.abs().sum(dim=(0, *range(2, gradient.ndim))).gt(0).all()
+
+
+def test_samples_of_a_batch_do_not_mix(name: str, spatial_dims: int) -> None:
+    critic = build(name, spatial_dims).eval()
+    segmentation, image = pair(spatial_dims)
+    segmentation.requires_grad_()
+    for part in parts(critic(segmentation, image)):
+        (gradient,) = torch.autograd.grad(part[0].sum(), segmentation, retain_graph=True)
+        assert gradient[0].any()
+        assert not gradient[1].any()
+
+
+def test_whatever_has_values_has_one_name(name: str, spatial_dims: int) -> None:
+    critic = build(name, spatial_dims)
+    values = [p for _, p in critic.named_parameters(remove_duplicate=False)]
+    values += [b for _, b in critic.named_buffers(remove_duplicate=False)]
+    assert len(values) == len({value.data_ptr() for value in values})
+    modules = [
+        m for _, m in critic.named_modules(remove_duplicate=False) if any(True for _ in m.parameters())
+    ]
+    assert len(modules) == len({id(module) for module in modules})
+
+
+def test_an_image_too_small_for_the_critic_names_the_remedy(name: str, spatial_dims: int) -> None:
+    critic = build(name, spatial_dims)
+    size = [40] * spatial_dims
+    size[-1] = 2
+    with pytest.raises(ValueError, match=r"pad") as caught:
+        critic(torch.zeros(2, MAPS, *size), torch.zeros(2, IN_CHANNELS, *size))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("maps", "channels"), [(MAPS + 1, IN_CHANNELS), (1, IN_CHANNELS), (MAPS, 1)])
+def test_a_pair_of_other_channels_names_what_to_set(
+    name: str, spatial_dims: int, maps: int, channels: int
+) -> None:
+    size = SIZES[spatial_dims]
+    with pytest.raises(ValueError, match=f"got {maps} and {channels}: set its"):
+        build(name, spatial_dims)(torch.zeros(2, maps, *size), torch.zeros(2, channels, *size))
+
+
+def test_weights_survive_a_file(name: str, spatial_dims: int, tmp_path: Path) -> None:
+    critic, other = build(name, spatial_dims).eval(), build(name, spatial_dims, seed=7).eval()
+    save_file(critic.state_dict(), tmp_path / "weights.safetensors")
+    last = parts(critic(*pair(spatial_dims)))[-1]
+    assert not torch.equal(parts(other(*pair(spatial_dims)))[-1], last)
+    other.load_state_dict(load_file(tmp_path / "weights.safetensors"))
+    assert torch.equal(parts(other(*pair(spatial_dims)))[-1], last)

@@ -1,0 +1,127 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from segadv_monai.data import datalist, load_dataset
+from segadv_monai.protocols import DataError
+
+CONTENT: dict[str, Any] = {
+    "name": "toy",
+    "labels": {"0": "background", "1": "lesion"},
+    "training": [{"image": "./images/a.png", "label": "./labels/a.png"}],
+    "validation": [{"image": "./images/b.png", "label": "./labels/b.png"}],
+}
+
+
+def written(directory: Path, **changes: Any) -> Path:
+    content = {key: value for key, value in {**CONTENT, **changes}.items() if value is not None}
+    (directory / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
+    return directory
+
+
+def one_line(caught: pytest.ExceptionInfo[DataError]) -> bool:
+    return "\n" not in str(caught.value)
+
+
+def test_a_data_set_has_absolute_paths_and_integer_labels(tmp_path: Path) -> None:
+    dataset = load_dataset(written(tmp_path))
+    assert dataset.directory == tmp_path
+    assert dataset.name == "toy"
+    assert dataset.labels == {0: "background", 1: "lesion"}
+    assert dataset.training == [
+        {"image": str(tmp_path / "images" / "a.png"), "label": str(tmp_path / "labels" / "a.png")}
+    ]
+    assert dataset.validation == datalist(str(tmp_path), "validation")
+
+
+def test_a_data_set_without_a_name_has_the_folders(tmp_path: Path) -> None:
+    assert load_dataset(written(tmp_path, name=None)).name == tmp_path.name
+
+
+def test_a_relative_folder_gives_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    written(tmp_path)
+    monkeypatch.chdir(tmp_path.parent)
+    assert datalist(tmp_path.name) == datalist(tmp_path)
+
+
+def test_an_image_may_be_a_list_of_files_that_become_its_channels(tmp_path: Path) -> None:
+    written(tmp_path, training=[{"image": ["a.nii.gz", "b.nii.gz"], "label": "c.nii.gz"}])
+    assert datalist(tmp_path)[0]["image"] == [str(tmp_path / "a.nii.gz"), str(tmp_path / "b.nii.gz")]
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"absent: there is no such folder; set dataset_dir") as caught:
+        datalist(str(tmp_path / "absent"))
+    assert one_line(caught)
+
+
+def test_a_folder_without_dataset_json_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"holds no dataset\.json: write one") as caught:
+        load_dataset(tmp_path)
+    assert one_line(caught)
+
+
+@pytest.mark.parametrize("text", ['{"training": [', "", "\xff"])
+def test_invalid_json_is_named(tmp_path: Path, text: str) -> None:
+    (tmp_path / "dataset.json").write_text(text, encoding="latin-1")
+    with pytest.raises(DataError, match=r"dataset\.json is not valid JSON .*: mend it") as caught:
+        datalist(tmp_path)
+    assert one_line(caught)
+
+
+def test_json_that_is_no_object_is_named(tmp_path: Path) -> None:
+    (tmp_path / "dataset.json").write_text("[1]", encoding="utf-8")
+    with pytest.raises(DataError, match="holds a list: it must be an object"):
+        datalist(tmp_path)
+
+
+@pytest.mark.parametrize("value", [None, [], "case.png", {"image": "a"}])
+def test_a_missing_or_empty_section_is_named_with_those_that_exist(tmp_path: Path, value: Any) -> None:
+    written(tmp_path, validation=value)
+    with pytest.raises(DataError, match=r"has no cases under 'validation': it has training; add") as caught:
+        load_dataset(tmp_path)
+    assert one_line(caught)
+    assert len(datalist(tmp_path)) == 1
+
+
+def test_a_file_without_any_section_is_named(tmp_path: Path) -> None:
+    written(tmp_path, training=None, validation=None)
+    with pytest.raises(DataError, match="it has no list of cases"):
+        datalist(tmp_path, "test")
+
+
+@pytest.mark.parametrize(
+    ("entry", "missing"),
+    [
+        ({"image": "a.png"}, "no label"),
+        ({"label": "a.png"}, "no image"),
+        ({"image": None, "label": ""}, "no image and no label"),
+        ({"image": [], "label": "a.png"}, "no image"),
+        ({"image": [3], "label": "a.png"}, "no image"),
+        ("a.png", "no image and no label"),
+    ],
+)
+def test_an_entry_without_image_or_label_is_named_by_its_number(
+    tmp_path: Path, entry: Any, missing: str
+) -> None:
+    written(tmp_path, training=[*CONTENT["training"], entry])
+    with pytest.raises(DataError, match=f"entry 1 of 'training' has {missing}: give each case") as caught:
+        datalist(tmp_path)
+    assert one_line(caught)
+
+
+@pytest.mark.parametrize(("labels", "wrong"), [({"0": "a", ">0": "b"}, "'>0'"), ({"skin": 0}, "'skin'")])
+def test_label_keys_that_are_not_integers_are_named(tmp_path: Path, labels: Any, wrong: str) -> None:
+    written(tmp_path, labels=labels)
+    with pytest.raises(DataError, match=f"the keys of labels must be integers, got {wrong}: write") as caught:
+        load_dataset(tmp_path)
+    assert one_line(caught)
+
+
+@pytest.mark.parametrize("labels", [None, {}, ["background"]])
+def test_missing_labels_are_named(tmp_path: Path, labels: Any) -> None:
+    written(tmp_path, labels=labels)
+    with pytest.raises(DataError, match=r"names no labels: write for example"):
+        load_dataset(tmp_path)
