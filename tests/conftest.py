@@ -1,4 +1,4 @@
-"""What every test finds in place: a cache of its own, one thread per test process, the real data if it is there."""
+"""What every test finds in place: a cache, one thread per process, the real data where they are."""
 
 import os
 import tempfile

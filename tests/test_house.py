@@ -30,6 +30,7 @@ MODULES = [path for path in FILES if path.name != "__init__.py"]
 ROOMS = sorted(path.parent for path in PACKAGE.glob("*/__init__.py"))
 CONFIGS = sorted(ROOT.glob("bundles/*/configs/*.json"))
 METADATA = sorted(ROOT.glob("bundles/*/configs/metadata.json"))
+TEXTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("bundles/*/docs/*.md")])
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 TARGETS = ("monai.", "torch.nn.", "torch.optim.", "ignite.", "segadv_monai.")
 
@@ -37,6 +38,7 @@ files = pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(P
 modules = pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(PACKAGE)))
 rooms = pytest.mark.parametrize("room", ROOMS, ids=lambda p: p.name)
 configs = pytest.mark.parametrize("path", CONFIGS, ids=lambda p: f"{p.parts[-3]}/{p.name}")
+texts = pytest.mark.parametrize("path", TEXTS, ids=lambda p: str(p.relative_to(ROOT)))
 metadata = pytest.mark.parametrize("path", METADATA, ids=lambda p: p.parts[-3])
 
 
@@ -169,21 +171,19 @@ def nodes(value: Any) -> Iterator[Any]:
         yield from nodes(child)
 
 
-def texts(path: Path, first: str) -> list[str]:
+def strings(path: Path, first: str) -> list[str]:
     content = json.loads(path.read_text())
     return [node for node in nodes(content) if isinstance(node, str) and node.startswith(first)]
 
 
 def refusal(expression: str) -> str:
     """Why an expression of a config is more than references, arithmetic and calls of named functions."""
-    tree = ast.parse(
-        re.sub(r"@\w+(?:(?:#|::)\w+)*", "reference", expression.lstrip("$").strip()), mode="eval"
-    )
+    code = re.sub(r"@\w+(?:(?:#|::)\w+)*", "reference", expression.removeprefix("$").strip())
     allowed = (
         *(ast.Expression, ast.Name, ast.Attribute, ast.Call, ast.keyword, ast.Constant, ast.Load),
         *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop),
     )
-    for node in ast.walk(tree):
+    for node in ast.walk(ast.parse(code, mode="eval")):
         if not isinstance(node, allowed):
             return type(node).__name__
         if isinstance(node, ast.Name) and node.id not in ("reference", "torch", "segadv_monai"):
@@ -205,15 +205,16 @@ def test_a_config_is_short_enough_to_read(path: Path) -> None:
 
 @configs
 def test_every_target_of_a_config_is_one_of_ours_monais_ignites_or_torchs(path: Path) -> None:
-    found = [node["_target_"] for node in nodes(json.loads(path.read_text())) if "_target_" in (node or ())]
+    entries = [node for node in nodes(json.loads(path.read_text())) if isinstance(node, dict)]
+    found = [entry["_target_"] for entry in entries if "_target_" in entry]
     assert [target for target in found if not target.startswith(TARGETS)] == []
     assert [target for target in found if pydoc.locate(target) is None] == []
 
 
 @configs
 def test_a_config_computes_nothing_that_needs_a_test(path: Path) -> None:
-    assert {text: reason for text in texts(path, "$") if (reason := refusal(text))} == {}
-    assert [text for text in texts(path, "%") if not re.fullmatch(r"%\w+(::\w+)*", text)] == []
+    assert {text: reason for text in strings(path, "$") if (reason := refusal(text))} == {}
+    assert [text for text in strings(path, "%") if not re.fullmatch(r"%\w+(::\w+)*", text)] == []
 
 
 @pytest.mark.parametrize(
@@ -268,11 +269,8 @@ def constraints() -> dict[str, str]:
 
 def requirements() -> list[Requirement]:
     project = PYPROJECT["project"]
-    extras = [line for lines in project["optional-dependencies"].values() for line in lines]
-    return [
-        Requirement(line)
-        for line in [*PYPROJECT["build-system"]["requires"], *project["dependencies"], *extras]
-    ]
+    lines = PYPROJECT["build-system"]["requires"] + project["dependencies"]
+    return [Requirement(line) for line in sum(project["optional-dependencies"].values(), lines)]
 
 
 def test_every_dependency_is_pinned_to_a_version_that_it_may_have() -> None:
@@ -326,20 +324,19 @@ def test_every_script_can_be_started_and_stops_at_the_first_fault() -> None:
         assert "set -euo pipefail" in path.read_text()
 
 
-@pytest.mark.parametrize(
-    "path", sorted(ROOT.glob("*.md")) + sorted(ROOT.glob("docs/**/*.md")), ids=lambda p: p.name
-)
+@texts
 def test_every_file_that_a_text_names_is_there(path: Path) -> None:
     text = path.read_text()
     links = [link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link]
     assert [link for link in links if not (path.parent / link).exists()] == []
-    named = re.findall(r"\b(?:bundles|scripts|docs|tests|segadv_monai)/[\w./-]*[\w]", text)
+    places = r"(?<![\w/])(?:bundles|scripts|docs|tests|segadv_monai)/[\w./-]*\w(?![\w/<*{-]|\.\w)"
+    named = re.findall(places, text)
     assert [name for name in named if not (ROOT / name).exists() and not generated(name)] == []
 
 
 def generated(name: str) -> bool:
     """What a run makes: it need not be there."""
-    return bool(re.match(r"bundles/\w+/(models|eval|segmentations)\b", name))
+    return bool(re.match(r"bundles/\w+/(models|runs|eval|segmentations)\b", name))
 
 
 def test_the_catalogue_lists_every_part_of_a_paper() -> None:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-__all__ = ["CT_VOLUMES", "ct_case", "write_ct_case"]
+__all__ = ["CT_VOLUMES", "write_ct_case"]
 
 Array = NDArray[np.float32]
 
@@ -41,7 +41,7 @@ _GREY_HU = {
 _LABELS = {"liver": 1, "kidneys": 2, "spleen": 3}
 
 
-def ct_case(index: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+def _ct_case(index: int) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
     """Draw a volume and the labels of its organs; the same index gives the same bytes.
 
     Axes run to the right, to the front and to the head (RAS).
@@ -81,7 +81,7 @@ def write_ct_case(index: int, image: Path, label: Path) -> None:
     affine = np.diag([*_SPACING_MM, 1.0])
     shift = np.random.default_rng([_SEED, index, 1]).uniform(-20, 20, 3)
     affine[:3, 3] = shift - np.array(_SHAPE) * _SPACING_MM / 2
-    for array, path in zip(ct_case(index), (image, label), strict=True):
+    for array, path in zip(_ct_case(index), (image, label), strict=True):
         picture: Any = nibabel.Nifti1Image(array, affine)  # type: ignore[no-untyped-call]
         picture.header.set_xyzt_units("mm")
         picture.set_qform(affine, 1)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-__all__ = ["DERMOSCOPY", "dermoscopy_case", "write_dermoscopy_case"]
+__all__ = ["DERMOSCOPY", "write_dermoscopy_case"]
 
 Array = NDArray[np.float32]
 
@@ -45,7 +45,7 @@ _INKS = ((84, 62, 140), (40, 36, 44), (52, 74, 128))
 _STICKERS = ((70, 120, 190), (80, 140, 90), (200, 170, 70), (60, 50, 50))
 
 
-def dermoscopy_case(index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def _dermoscopy_case(index: int) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draw a picture and the mask of its lesion; the same index gives the same bytes.
 
     Args:
@@ -82,7 +82,7 @@ def write_dermoscopy_case(index: int, image: Path, label: Path) -> None:
         image: file of the picture.
         label: file of the mask.
     """
-    picture, mask = dermoscopy_case(index)
+    picture, mask = _dermoscopy_case(index)
     Image.fromarray(picture).save(image, compress_level=3)
     Image.fromarray(mask).save(label)
 

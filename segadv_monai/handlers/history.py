@@ -112,7 +112,7 @@ class TensorBoard:
         """Follow a trainer, behind its history."""
         engine.add_event_handler(Events.EPOCH_STARTED, self._open)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._write)
-        engine.add_event_handler(Events.COMPLETED | Events.EXCEPTION_RAISED, self._close)
+        engine.add_event_handler(Events.COMPLETED, self._close)
 
     @idist.one_rank_only()
     def _open(self, engine: Engine) -> None:

@@ -44,7 +44,6 @@ class Progress:
         engine.add_event_handler(Events.ITERATION_COMPLETED, self._advance)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self._tell)
         engine.add_event_handler(Events.COMPLETED, self._end)
-        engine.add_event_handler(Events.EXCEPTION_RAISED, self._close)
 
     def _open(self, engine: Engine) -> None:
         if self._started:
@@ -75,17 +74,13 @@ class Progress:
             _LOG.info(line)
 
     def _end(self, engine: Engine) -> None:
-        self._close()
+        if self._bar is not None:
+            self._bar.close()
         name = getattr(self.history.evaluator.state, "key_metric_name", None) or "metric"
         best = "no validation yet"
         if self.best.value is not None:
             best = f"best validation {name} {self.best.value:.4f} in epoch {self.best.epoch}"
         _LOG.info("%s epochs done: %s; %s", engine.state.epoch, best, self.places)
-
-    def _close(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.close()
-            self._bar = None
 
 
 def _clock(seconds: float) -> str:

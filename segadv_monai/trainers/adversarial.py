@@ -47,6 +47,7 @@ class AdversarialTrainer(SupervisedTrainer):
         postprocessing: transform of the decollated output.
         key_train_metric: the metric of the training batches, by its name.
         additional_metrics: more of them.
+        metric_cmp_fn: whether the first of two values of the key metric is the better one.
         train_handlers: what reacts to the engine's events.
         epoch_length: iterations per epoch; the loader's length by default.
         amp: autocast on the device's type, one scaler per player for float16.

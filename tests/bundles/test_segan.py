@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import jsonschema
+import nibabel
 import numpy as np
 import pytest
 import torch
@@ -28,8 +29,7 @@ SMALL = {
     "window": [48, 48],
     "crop_size": [40, 40],
     "network_def::width": 2,
-    "critic_def::widths": [2, 4, 4],
-    "critic_def::kernels": [7, 5, 4],
+    "critic_def::widths": [2, 2, 4, 4, 4, 4],
     "device": "cpu",
 }
 
@@ -79,9 +79,8 @@ def command_line(*arguments: str, run_id: str = "training", config: str = "train
 
 
 def small_arguments() -> list[str]:
-    return [
-        part for key, value in SMALL.items() for part in (f"--{key.replace('::', '#')}", json.dumps(value).strip('"'))
-    ]
+    values = {key.replace("::", "#"): json.dumps(value).strip('"') for key, value in SMALL.items()}
+    return [part for key, value in values.items() for part in (f"--{key}", value)]
 
 
 def run_command(command: list[str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
@@ -89,9 +88,11 @@ def run_command(command: list[str], cwd: Path = ROOT) -> subprocess.CompletedPro
 
 
 @pytest.mark.parametrize("kind", ["train", "inference"])
-def test_the_bundle_has_every_property_that_monai_asks_for(kind: str) -> None:
-    run = workflow(kind=kind)
-    run.initialize = None  # the check reads the configuration alone
+def test_the_bundle_has_every_property_that_monai_asks_for(kind: str, pictures: Path) -> None:
+    first = json.loads((pictures / "dataset.json").read_text())["training"][0]["image"]
+    run_data = first if kind == "inference" else pictures
+    run = workflow(kind=kind, initialize=[], dataset_dir=str(run_data), device="cpu")
+    run.initialize()
     assert run.check_properties() == []
 
 
@@ -106,7 +107,10 @@ def test_the_metadata_fit_the_schema(shared_data: Path) -> None:
 def test_training_leaves_models_curves_and_pictures(trained: Path) -> None:
     for name in ("model.pt", "model.safetensors", "last.pt", "history.csv"):
         assert (trained / name).stat().st_size > 0
-    assert sorted(p.name for p in (trained / "previews").glob("*.png")) == ["epoch_0001.png", "epoch_0002.png"]
+    assert sorted(p.name for p in (trained / "previews").glob("*.png")) == [
+        "epoch_0001.png",
+        "epoch_0002.png",
+    ]
     assert list((trained / "tensorboard").glob("events*"))
     state = torch.load(trained / "model.pt", weights_only=True)
     parser = ConfigParser()
@@ -115,7 +119,9 @@ def test_training_leaves_models_curves_and_pictures(trained: Path) -> None:
     parser.get_parsed_content("network_def").load_state_dict(state)
 
 
-def test_the_twin_without_critic_starts_from_the_same_weights_and_data(tmp_path: Path, pictures: Path) -> None:
+def test_the_twin_without_critic_starts_from_the_same_weights_and_data(
+    tmp_path: Path, pictures: Path
+) -> None:
     first_batches, weights = [], []
     for overlays in ([], ["baseline.json"]):
         run = workflow(*overlays, **SMALL, output_dir=str(tmp_path), dataset_dir=str(pictures))
@@ -136,7 +142,7 @@ def test_every_twin_trains(tmp_path: Path, pictures: Path, overlay: str) -> None
 def test_volumes_train_and_are_segmented_on_their_own_grid(tmp_path: Path) -> None:
     dataset = small_set(tmp_path / "volumes", "ct_volumes", 2, 1)
     small = {"epochs": 1, "batch_size": 2, "crop_size": [40, 40, 40], "window": [40, 40, 40], "device": "cpu"}
-    small |= {"network_def::width": 2, "critic_def::widths": [2, 4, 4], "critic_def::kernels": [7, 5, 4]}
+    small |= {"network_def::width": 2, "critic_def::widths": [2, 4, 4, 4, 4]}
     run = workflow("volumes.json", **small, output_dir=str(tmp_path / "run"), dataset_dir=str(dataset))
     run.initialize()
     run.run()
@@ -153,8 +159,6 @@ def test_volumes_train_and_are_segmented_on_their_own_grid(tmp_path: Path) -> No
     )
     segment.initialize()
     segment.run()
-    import nibabel
-
     image, mask = nibabel.load(case), nibabel.load(next((tmp_path / "out").glob("*.nii.gz")))
     assert mask.shape == image.shape
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-5)
@@ -168,7 +172,7 @@ def test_evaluation_writes_every_case_and_a_summary_with_intervals(
     run = workflow("evaluate.json", **small, **paths)
     run.initialize()
     run.run()
-    rows = list(csv.DictReader((tmp_path / "cases.csv").open()))
+    rows = list(csv.DictReader((tmp_path / "cases.csv").read_text().splitlines()))
     assert len(rows) == 3
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert "jaccard" in json.dumps(summary)
@@ -248,13 +252,15 @@ def test_a_broken_data_set_gets_one_line(tmp_path: Path, pictures: Path, fault: 
     ("arguments", "word"),
     [
         (["--epoch", "1"], "did you mean --epochs"),
-        (["--network_def#widht", "8"], "widht"),
+        (["--network_def#breadth", "8"], "breadth"),
         (["--device", "cuda"], "cuda"),
         (["--regions", "[[1],[5]]"], "5"),
         (["--network_def#in_channels", "1"], "channel"),
     ],
 )
-def test_a_wrong_setting_gets_one_line(tmp_path: Path, pictures: Path, arguments: list[str], word: str) -> None:
+def test_a_wrong_setting_gets_one_line(
+    tmp_path: Path, pictures: Path, arguments: list[str], word: str
+) -> None:
     if "cuda" in arguments and torch.cuda.is_available():
         pytest.skip("a CUDA device is present")
     output = tmp_path / "run"
@@ -263,7 +269,7 @@ def test_a_wrong_setting_gets_one_line(tmp_path: Path, pictures: Path, arguments
     assert not output.exists()
 
 
-def test_a_checkpoint_of_another_network_gets_one_line(tmp_path: Path, trained: Path, pictures: Path) -> None:
+def test_a_checkpoint_of_another_network_gets_one_line(trained: Path, pictures: Path) -> None:
     before = (trained / "last.pt").read_bytes()
     arguments = [*small_arguments(), "--dataset_dir", str(pictures), "--output_dir", str(trained)]
     arguments[arguments.index("--network_def#width") + 1] = "3"

@@ -10,7 +10,7 @@ from torch.nn.parallel import DistributedDataParallel
 from segadv_monai.critics import SegANCritic
 from segadv_monai.networks import SegAN as Segmentor
 from segadv_monai.objectives import SegAN
-from segadv_monai.protocols import CriticOutput
+from segadv_monai.protocols import CriticOutput, Play
 from segadv_monai.trainers import AdversarialTrainer
 
 
@@ -27,11 +27,22 @@ class Critic(nn.Module):
         return CriticOutput(score=None, features=(first, self.second(first)))
 
 
+class Game(SegAN):
+    """SegAN's, which refuses a wrapped critic in the segmentor's turn."""
+
+    def segmentor_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]:
+        if isinstance(critic, DistributedDataParallel):
+            raise TypeError("the segmentor's turn would feed the reducer of the critic")
+        return super().segmentor_loss(critic, play)
+
+
 def players(kind: str) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     if kind == "published":
         return Segmentor(2, 1, 1, width=1), SegANCritic(2, 1, widths=(2, 2), kernels=(5, 3))
-    return nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Conv2d(2, 1, 1)).double(), Critic().double()
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Conv2d(2, 1, 1)
+    ).double(), Critic().double()
 
 
 def play(kind: str, rank: int, world: int) -> dict[str, Tensor]:
@@ -41,7 +52,10 @@ def play(kind: str, rank: int, world: int) -> dict[str, Tensor]:
     optimizers = [torch.optim.SGD(player.parameters(), lr=0.1) for player in (segmentor, critic)]
     wrapped = [segmentor, critic]
     if world > 1:
-        wrapped = [DistributedDataParallel(segmentor), DistributedDataParallel(critic, broadcast_buffers=False)]
+        wrapped = [
+            DistributedDataParallel(segmentor),
+            DistributedDataParallel(critic, broadcast_buffers=False),
+        ]
     AdversarialTrainer(
         device="cpu",
         max_epochs=2,
@@ -50,7 +64,7 @@ def play(kind: str, rank: int, world: int) -> dict[str, Tensor]:
         optimizer=optimizers[0],
         critic=wrapped[1],
         critic_optimizer=optimizers[1],
-        objective=SegAN(),
+        objective=Game(),
         decollate=False,
     ).run()
     named = [*segmentor.named_parameters("segmentor"), *critic.named_parameters("critic")]

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from monai.data import MetaTensor
 from torch import Tensor
@@ -87,6 +87,7 @@ def test_the_threshold_of_the_paper_is_the_default() -> None:
     )
 
 
+@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 255), min_size=1, max_size=5, unique=True),
     st.lists(st.integers(0, 5), min_size=1, max_size=20),
