@@ -1,8 +1,8 @@
 """A user's fault ends a command with one line, a bug with everything that helps to find it."""
 
+import dis
 import os
 import sys
-import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -49,8 +49,12 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _is_refusal(error: BaseException) -> bool:
-    """Whether a part of this package refused a value."""
-    frames = list(traceback.walk_tb(error.__traceback__))
-    if not frames or not isinstance(error, ValueError | TypeError):
+    """Whether a ``raise`` of this package refused a value; an error that befell it is a bug."""
+    trace = error.__traceback__
+    if trace is None or not isinstance(error, ValueError | TypeError):
         return False
-    return str(frames[-1][0].f_globals.get("__name__", "")).startswith("segadv_monai.")
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    frame = trace.tb_frame
+    is_ours = str(frame.f_globals.get("__name__", "")).startswith("segadv_monai.")
+    return is_ours and dis.opname[frame.f_code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"

@@ -44,7 +44,7 @@ def check_overrides(arguments: Sequence[str]) -> None:
 
 def _parse(arguments: Sequence[str]) -> dict[str, str]:
     given = {}
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=True):
+    for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
         if word.startswith("--"):
             key, equals, value = word[2:].partition("=")
             given[key.replace("-", "_")] = value if equals else following

@@ -38,8 +38,8 @@ class SegANCritic(nn.Module):
           output of every block.
 
     Raises:
-        ValueError: ``widths`` and ``kernels`` differ in length; maps or channels do not fit; the image is too
-            small for the blocks.
+        ValueError: ``widths`` and ``kernels`` differ in length; maps, channels or grids do not fit; the image
+            is too small for the blocks.
     """
 
     def __init__(
@@ -86,6 +86,11 @@ class SegANCritic(nn.Module):
             raise ValueError(
                 f"the critic was built for {self.num_maps} maps and {self.in_channels} image channels, got "
                 f"{segmentation.shape[1]} and {image.shape[1]}: set its num_maps and in_channels to these."
+            )
+        if segmentation.shape[2:] != image.shape[2:]:
+            raise ValueError(
+                f"segmentation and image need one grid, got {tuple(segmentation.shape[2:])} and "
+                f"{tuple(image.shape[2:])}: bring the segmentation to the image's."
             )
         smallest = min(image.shape[2:])
         for kernel in self.kernels:

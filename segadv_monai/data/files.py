@@ -12,6 +12,7 @@ import nibabel
 import numpy as np
 from nibabel.filebasedimages import ImageFileError
 from nibabel.spatialimages import HeaderDataError
+from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,7 +25,7 @@ VOLUME_SUFFIXES = (".nii.gz", ".nii")
 
 _UNREADABLE = (
     *(OSError, EOFError, ValueError, SyntaxError, zlib.error),
-    *(ImageFileError, HeaderDataError, Image.DecompressionBombError),
+    *(ImageFileError, HeaderDataError, WrapStructError, Image.DecompressionBombError),
 )
 _PLAIN_MODES = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "RGB")
 

@@ -7,7 +7,6 @@ from typing import Any, Protocol
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 from monai.engines import Evaluator
-from monai.handlers import ValidationHandler
 from torch import nn
 
 from .best_model import BestModel
@@ -54,7 +53,7 @@ def standard_handlers(
     """Seeding, validation, history, previews, best model, progress, checkpoint and recovery, for a trainer.
 
     Args:
-        evaluator: validates every ``val_interval`` epochs.
+        evaluator: validates every ``val_interval`` epochs and after the last.
         network: the segmentor, whose best weights are kept.
         output_dir: gets ``last.pt``, ``history.csv``, ``previews/`` and ``tensorboard/``.
         models_dir: gets ``model.pt`` and ``model.safetensors``; ``output_dir`` by default.
@@ -73,7 +72,7 @@ def standard_handlers(
     best.attach(evaluator)
     handlers: list[_Handler] = [
         EpochSeed(seed),
-        ValidationHandler(interval=val_interval, validator=evaluator),
+        _Validation(evaluator, val_interval),
         history,
     ]
     if idist.get_rank() == 0:
@@ -83,7 +82,7 @@ def standard_handlers(
         if preview_cases:
             preview = Preview(output / "previews" / "epoch_{epoch}.png", preview_cases)
             preview.attach(evaluator)
-            handlers.append(_PreviewOnBoard(preview, board, val_interval))
+            evaluator.add_event_handler(Events.COMPLETED, _show, preview, board)
             places += f", pictures {output / 'previews'}"
         handlers.append(Progress(history, best, places=places))
     handlers.append(
@@ -92,17 +91,21 @@ def standard_handlers(
     return StandardHandlers(handlers)
 
 
-class _PreviewOnBoard:
-    def __init__(self, preview: Preview, board: TensorBoard, interval: int) -> None:
-        self.preview = preview
-        self.board = board
+class _Validation:
+    """MONAI's handler leaves out the last epoch, and with it a run that is shorter than the interval."""
+
+    def __init__(self, evaluator: Evaluator, interval: int) -> None:
+        self.evaluator = evaluator
         self.interval = interval
 
     def attach(self, engine: Engine) -> None:
-        engine.add_event_handler(Events.EPOCH_COMPLETED(every=self.interval), self)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
-        if self.board.writer is not None and self.preview.sheet is not None:
-            self.board.writer.add_image(
-                "validation", self.preview.sheet, engine.state.epoch, dataformats="HWC"
-            )
+        if engine.state.epoch % self.interval == 0 or engine.state.epoch == engine.state.max_epochs:
+            self.evaluator.run(engine.state.epoch)
+
+
+def _show(evaluator: Engine, preview: Preview, board: TensorBoard) -> None:
+    if board.writer is not None and preview.sheet is not None:
+        board.writer.add_image("validation", preview.sheet, evaluator.state.epoch, dataformats="HWC")

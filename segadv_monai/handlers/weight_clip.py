@@ -25,7 +25,7 @@ class WeightClip:
 
     def attach(self, engine: Engine) -> None:
         """React to the steps of the engine's critic; an engine without one never has such a step."""
-        engine.add_event_handler(CriticEvents.STEP_COMPLETED, self)
+        engine.add_event_handler(CriticEvents.CRITIC_STEP_COMPLETED, self)
 
     @torch.no_grad()
     def __call__(self, engine: Engine) -> None:

@@ -21,11 +21,11 @@ class MultiScaleL1Loss(nn.Module):
         - Output: scalar.
 
     Raises:
-        ValueError: the sequences differ in length or are empty.
+        ValueError: the sequences differ in length or shapes, or are empty.
     """
 
     def forward(self, features: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
-        _check_lengths(features, reference)
+        _check_scales(features, reference)
         terms = [(f - r).abs().mean() for f, r in zip(features, reference, strict=True)]
         return torch.stack(terms).mean()
 
@@ -43,7 +43,7 @@ class ReleasedMultiScaleL1Loss(nn.Module):
         - Output: scalar.
 
     Raises:
-        ValueError: the sequences differ in length from each other or from ``weights``.
+        ValueError: the sequences differ in length or shapes, or in length from ``weights``.
     """
 
     def __init__(self, weights: Sequence[float] = (1, 1, 2, 2, 2, 2, 4)) -> None:
@@ -51,7 +51,7 @@ class ReleasedMultiScaleL1Loss(nn.Module):
         self.weights = tuple(weights)
 
     def forward(self, features: Sequence[Tensor], reference: Sequence[Tensor]) -> Tensor:
-        _check_lengths(features, reference)
+        _check_scales(features, reference)
         if len(features) != len(self.weights):
             raise ValueError(
                 f"there are {len(self.weights)} weights for {len(features)} scales: give one per scale."
@@ -63,8 +63,11 @@ class ReleasedMultiScaleL1Loss(nn.Module):
         return torch.stack(sums).sum() / sum(f.numel() for f in features)
 
 
-def _check_lengths(features: Sequence[Tensor], reference: Sequence[Tensor]) -> None:
+def _check_scales(features: Sequence[Tensor], reference: Sequence[Tensor]) -> None:
     if len(features) != len(reference) or not features:
         raise ValueError(
             f"both sides need the same scales, at least one; got {len(features)} and {len(reference)}."
         )
+    for f, r in zip(features, reference, strict=True):
+        if f.shape != r.shape:
+            raise ValueError(f"a scale has {tuple(f.shape)} on one side and {tuple(r.shape)} on the other.")

@@ -86,7 +86,8 @@ class OverlapMetric(CumulativeIterationMetric):
 
     def aggregate(self) -> Tensor:
         """The measure over all cases seen; ``nan`` for a mean over no case at all."""
-        return self._reduce(self.get_buffer())  # type: ignore[no-untyped-call]
+        seen = self.get_buffer()  # type: ignore[no-untyped-call]
+        return self._reduce(torch.empty(0) if seen is None else seen)
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **_: object) -> Tensor:
         if y is None:

@@ -47,7 +47,10 @@ class SegAN(nn.Module):
         - Output: logits ``(B, out_channels, *S)``.
 
     Raises:
-        ValueError: an axis of the input is shorter than 33.
+        ValueError: ``spatial_dims`` is neither; an axis of the input is shorter than 33.
+
+    Up to 128 along each axis the coarsest scale is a single position, and batch norm needs two: train with
+    two samples or more.
     """
 
     size_divisor = 1
@@ -62,6 +65,8 @@ class SegAN(nn.Module):
         residual_norm: bool = True,
     ) -> None:
         super().__init__()
+        if spatial_dims not in (2, 3):
+            raise ValueError(f"spatial_dims must be 2 or 3, got {spatial_dims}.")
         self.minimum_size = 33
         self.interpolation = {2: "bilinear", 3: "trilinear"}[spatial_dims]
         leaky = nn.LeakyReLU(_LEAKY_SLOPE)
@@ -110,7 +115,9 @@ class SegAN(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         size = x.shape[2:]
         if min(size) < self.minimum_size:
-            raise ValueError(f"SegAN takes axes of at least 33, got {size}: pad the image to 33 along each.")
+            raise ValueError(
+                f"SegAN takes axes of at least 33, got {list(size)}: pad the image to 33 along each."
+            )
         skips = self.features(x)
         y = self.bottom(skips[-1])
         coarsest = len(skips) - 1

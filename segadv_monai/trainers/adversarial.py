@@ -126,7 +126,7 @@ class AdversarialTrainer(SupervisedTrainer):
         # MONAI's Trainer.run would replace the scaler by one for CUDA alone.
         Workflow.run(self)
 
-    def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, Tensor]) -> dict[str, Any]:
+    def _iteration(self, engine: SupervisedTrainer, batchdata: dict[str, Tensor]) -> Any:
         image, target = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking)
         output: dict[str, Any] = {CommonKeys.IMAGE: image, CommonKeys.LABEL: target}
         engine.state.output = output
@@ -139,7 +139,7 @@ class AdversarialTrainer(SupervisedTrainer):
         output[CommonKeys.PRED] = logits
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
 
-        play = Play(image=pixels, target=_plain(target), logits=logits.float())
+        play = Play(image=pixels, target=None if target is None else _plain(target), logits=logits.float())
         terms = {f"critic/{name}": term for name, term in self._critic_turn(play).items()}
         segmentor_terms = self._segmentor_turn(play)
         terms |= {f"segmentor/{name}": term for name, term in segmentor_terms.items()}
@@ -148,7 +148,9 @@ class AdversarialTrainer(SupervisedTrainer):
         output.update(terms)
         output[CommonKeys.PRED] = logits.detach()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
-        return output
+        # Handlers of that event have decollated and post-processed it.
+        processed: dict[str, Any] | list[dict[str, Any]] = engine.state.output
+        return processed
 
     def _critic_turn(self, play: Play) -> dict[str, Tensor]:
         if self.critic is None or self.objective is None or self.critic_optimizer is None:
@@ -157,24 +159,28 @@ class AdversarialTrainer(SupervisedTrainer):
         self.critic_optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             terms = self.objective.critic_loss(self.critic, play)
-        self.fire_event(CriticEvents.FORWARD_COMPLETED)
+        self.fire_event(CriticEvents.CRITIC_FORWARD_COMPLETED)
         loss = torch.stack(list(terms.values())).sum()
-        self.fire_event(CriticEvents.LOSS_COMPLETED)
+        self.fire_event(CriticEvents.CRITIC_LOSS_COMPLETED)
         self.critic_scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        self.fire_event(CriticEvents.BACKWARD_COMPLETED)
+        self.fire_event(CriticEvents.CRITIC_BACKWARD_COMPLETED)
         self.critic_scaler.step(self.critic_optimizer)
         self.critic_scaler.update()
-        self.fire_event(CriticEvents.STEP_COMPLETED)
+        self.fire_event(CriticEvents.CRITIC_STEP_COMPLETED)
         return {name: term.detach() for name, term in terms.items()}
 
     def _segmentor_turn(self, play: Play) -> dict[str, Tensor]:
         self.optimizer.zero_grad(set_to_none=True)
         terms: dict[str, Tensor] = {}
         with _frozen(self.critic), self._autocast():
-            if self.loss_function is not None:
+            if self.loss_function is not None and play.target is not None:
                 terms["supervised"] = self.loss_function(play.logits, play.target)
             if self.critic is not None and self.objective is not None:
                 terms |= self.objective.segmentor_loss(unwrapped(self.critic), play)
+        if not terms:
+            raise ValueError(
+                "a batch without labels teaches nothing here: give labels or a game that needs none."
+            )
         loss = torch.stack(list(terms.values())).sum()
         self.fire_event(IterationEvents.LOSS_COMPLETED)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]

@@ -45,7 +45,7 @@ class LabelToRegionsd(MapTransform):
             if label.shape[0] != 1:
                 raise ValueError(f"a label map has one channel, got {label.shape[0]}: {key} of {list(data)}.")
             values = label.as_subclass(Tensor)
-            maps = [torch.isin(values, torch.tensor(region, dtype=values.dtype)) for region in self.regions]
+            maps = [torch.isin(values, torch.tensor(region, device=values.device)) for region in self.regions]
             regions = torch.cat(maps).float()
             result[key] = MetaTensor(regions, meta=label.meta) if isinstance(label, MetaTensor) else regions
         return result
@@ -55,21 +55,21 @@ class RegionsToLabel(Transform):
     """Probabilities of regions to one label map.
 
     Where the regions exclude one another, a voxel takes the label of its most probable region above the
-    threshold; otherwise the regions are painted in their order, the later over the earlier. A region is
-    written as the smallest of its labels that no later region has: ``[[1, 2, 3, 4], [1, 3, 4], [4]]`` are
-    written as 2, 1 and 4.
+    threshold, the later one of equals; otherwise the regions are painted in their order, the later over the
+    earlier. A region is written as the smallest of its labels that no later region has:
+    ``[[1, 2, 3, 4], [1, 3, 4], [4]]`` are written as 2, 1 and 4.
 
     Args:
         regions: label values of each region, in the order of the channels.
-        threshold: smallest probability of a voxel in a region; the paper's is 0.4.
+        threshold: a voxel of a region has more than this probability; the paper's is 0.4.
 
     Shape:
         - Input: ``(K, *S)`` probabilities.
         - Output: ``(1, *S)`` uint8.
 
     Raises:
-        ValueError: there is no region, an empty one, one that later ones cover, or a label above 255; the
-            channels are not one per region.
+        ValueError: there is no region, an empty one, one that later ones cover, or a label outside 1 to 255;
+            the channels are not one per region.
     """
 
     def __init__(self, regions: Sequence[Sequence[int]], threshold: float = 0.4) -> None:
@@ -126,7 +126,7 @@ class RegionsToLabeld(MapTransform):
 def _checked(regions: Sequence[Sequence[int]]) -> list[list[int]]:
     if not regions or not all(regions):
         raise ValueError(f"every region needs a label value, got {list(regions)}: for one lesion give [[1]].")
-    return [list(region) for region in regions]
+    return [sorted(set(region)) for region in regions]
 
 
 def _own_label(regions: Sequence[Sequence[int]], i: int) -> int:
@@ -134,6 +134,8 @@ def _own_label(regions: Sequence[Sequence[int]], i: int) -> int:
     own = [value for value in regions[i] if value not in later]
     if not own:
         raise ValueError(f"region {list(regions[i])} would vanish below later ones: put it behind them.")
-    if min(own) > 255:
-        raise ValueError(f"labels are written as 8 bits, got {min(own)}: use values up to 255.")
+    if not 1 <= min(own) <= 255:
+        raise ValueError(
+            f"labels are written as 8 bits and 0 is the background, got {min(own)}: use 1 to 255."
+        )
     return min(own)

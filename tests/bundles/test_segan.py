@@ -190,7 +190,7 @@ def test_inference_writes_masks_with_the_geometry_of_their_pictures(tmp_path: Pa
     run = workflow(kind="inference", **small, **paths)
     run.initialize()
     run.run()
-    sizes = {p.name: Image.open(p).size for p in (tmp_path / "out").glob("*.png")}
+    sizes = {p.name: size_of(p) for p in (tmp_path / "out").glob("*.png")}
     assert sizes == {"tall_segmentation.png": (60, 90), "wide_segmentation.png": (80, 50)}
 
 
@@ -211,6 +211,11 @@ def test_a_killed_run_goes_on_with_the_same_command(tmp_path: Path, pictures: Pa
     assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == epoch + 1
 
 
+def size_of(picture: Path) -> tuple[int, int]:
+    with Image.open(picture) as opened:
+        return opened.size
+
+
 def broken_set(tmp_path: Path, pictures: Path, fault: str) -> Path:
     """A data set with one fault; a folder without dataset.json for the fault of that name."""
     if fault == "no dataset.json":
@@ -222,7 +227,7 @@ def broken_set(tmp_path: Path, pictures: Path, fault: str) -> Path:
         whole = Path(description["training"][0]["image"]).read_bytes()
         (tmp_path / "broken.png").write_bytes(whole[: len(whole) // 2])
     if fault == "labels":
-        size = Image.open(entry["image"]).size
+        size = size_of(Path(entry["image"]))
         Image.fromarray(np.full(size[::-1], 7, dtype=np.uint8)).save(tmp_path / "broken.png")
     if fault == "size":
         Image.fromarray(np.zeros((20, 30), dtype=np.uint8)).save(tmp_path / "broken.png")

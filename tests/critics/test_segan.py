@@ -89,8 +89,8 @@ def test_separate_critics_do_not_see_the_maps_of_others() -> None:
 def test_separate_critics_equal_critics_of_their_own(size: tuple[int, ...]) -> None:
     torch.manual_seed(0)
     small = {"widths": (2, 4), "kernels": (5, 3)}
-    alone = [SegANCritic(len(size), 2, 1, **small) for _ in range(3)]  # type: ignore[arg-type]
-    together = SegANCritic(len(size), 2, 3, **small, separate=True)  # type: ignore[arg-type]
+    alone = [SegANCritic(len(size), 2, 1, **small) for _ in range(3)]
+    together = SegANCritic(len(size), 2, 3, **small, separate=True)
     states = [critic.state_dict() for critic in alone]
     joined = {
         key: torch.cat([s[key] for s in states]) if value.ndim else value for key, value in states[0].items()

@@ -12,7 +12,7 @@ def test_after_a_critic_step_parameters_are_in_the_box_and_buffers_untouched() -
     critic = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
     buffers = {name: torch.full_like(b, 7) for name, b in critic.named_buffers()}
     critic.load_state_dict({**{n: torch.full_like(p, -2) for n, p in critic.named_parameters()}, **buffers})
-    engine = Engine(lambda e, _: e.fire_event(CriticEvents.STEP_COMPLETED))
+    engine = Engine(lambda e, _: e.fire_event(CriticEvents.CRITIC_STEP_COMPLETED))
     engine.register_events(*CriticEvents)
     engine.critic = critic
     WeightClip(0.05).attach(engine)

@@ -37,7 +37,7 @@ def build(name: str, spatial_dims: int, seed: int = 0) -> nn.Module:
 
 
 def fitting(network: nn.Module, spatial_dims: int) -> tuple[int, ...]:
-    divisor = int(network.size_divisor)  # type: ignore[arg-type]
+    divisor = int(network.size_divisor)
     return tuple(-(-size // divisor) * divisor for size in SIZES[spatial_dims])
 
 
@@ -119,7 +119,7 @@ def test_weights_survive_a_file(name: str, spatial_dims: int, tmp_path: Path) ->
 
 def test_features_come_finest_first(name: str, spatial_dims: int) -> None:
     network = build(name, spatial_dims).eval()
-    features = network.features(images(network, spatial_dims))  # type: ignore[operator]
+    features = network.features(images(network, spatial_dims))
     sizes = [prod(feature.shape[2:]) for feature in features]
     assert isinstance(features, list)
     assert len(sizes) > 1

@@ -94,7 +94,7 @@ def one_axis(x: Tensor, convolution: nn.Module, axis: int) -> Tensor:
     spatial = weight.shape[2:]
     assert [i for i, size in enumerate(spatial) if size > 1] == [axis]
     padding = [size // 2 for size in spatial]
-    return {2: functional.conv2d, 3: functional.conv3d}[len(spatial)](x, weight, bias, padding=padding)  # type: ignore[arg-type]
+    return {2: functional.conv2d, 3: functional.conv3d}[len(spatial)](x, weight, bias, padding=padding)
 
 
 @pytest.mark.parametrize(

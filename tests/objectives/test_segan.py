@@ -59,9 +59,9 @@ def test_the_terms_by_hand() -> None:
 
 def test_the_critic_learns_to_tell_apart_what_the_segmentor_learns_to_join() -> None:
     game, critic, play = SegAN(), Masks(), simple_play()
-    (up,) = torch.autograd.grad(sum(game.critic_loss(critic, play).values()), critic.weight)  # type: ignore[arg-type]
+    (up,) = torch.autograd.grad(sum(game.critic_loss(critic, play).values()), critic.weight)
     assert up.item() == pytest.approx(-1)  # a larger weight makes the distance, 1 times the weight, larger
-    sum(game.segmentor_loss(critic, play).values()).backward()  # type: ignore[union-attr]
+    sum(game.segmentor_loss(critic, play).values()).backward()
     assert play.logits.grad is not None
     assert (play.logits.grad < 0).all()  # a larger logit is nearer to the target
 
@@ -90,7 +90,7 @@ def test_both_turns_see_the_steepness_as_it_is_now() -> None:
 
 def test_the_critic_s_turn_leaves_no_gradient_in_the_segmentor(players: tuple[nn.Module, nn.Module]) -> None:
     segmentor, critic = players
-    sum(SegAN().critic_loss(critic, real_play(segmentor)).values()).backward()  # type: ignore[union-attr]
+    sum(SegAN().critic_loss(critic, real_play(segmentor)).values()).backward()
     assert all(p.grad is None for p in segmentor.parameters())
     assert all(p.grad is not None and p.grad.any() for p in critic.parameters())
 
@@ -101,7 +101,7 @@ def test_the_segmentor_s_turn_reaches_all_of_it_and_leaves_a_frozen_critic_alone
     segmentor, critic = players
     critic.requires_grad_(False)
     before = {name: p.clone() for name, p in critic.named_parameters()}
-    sum(SegAN().segmentor_loss(critic, real_play(segmentor)).values()).backward()  # type: ignore[union-attr]
+    sum(SegAN().segmentor_loss(critic, real_play(segmentor)).values()).backward()
     untouched = [name for name, p in segmentor.named_parameters() if p.grad is None or not p.grad.any()]
     assert untouched == []
     assert all(p.grad is None for p in critic.parameters())

@@ -124,7 +124,7 @@ def test_other_keys_and_the_input_are_untouched() -> None:
     assert data["label"] is not result["label"]
     assert result["image"] is data["image"]
     assert result["name"] == "case"
-    assert data["label"].tolist() == [[0, 1]]  # type: ignore[attr-defined]
+    assert data["label"].tolist() == [[0, 1]]
 
 
 def test_missing_keys_are_an_error_unless_allowed() -> None:
@@ -147,7 +147,7 @@ def test_a_region_covered_by_later_ones_is_an_error() -> None:
 
 
 def test_labels_beyond_eight_bits_are_an_error() -> None:
-    with pytest.raises(ValueError, match="got 256: use values up to 255"):
+    with pytest.raises(ValueError, match="got 256: use 1 to 255"):
         RegionsToLabel([[256]])
 
 
