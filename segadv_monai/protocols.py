@@ -9,7 +9,16 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
-__all__ = ["CheckpointError", "ConfigError", "CriticOutput", "DataError", "Objective", "Play", "SegAdvError"]
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "CriticOutput",
+    "DataError",
+    "DivergenceError",
+    "Objective",
+    "Play",
+    "SegAdvError",
+]
 
 
 class SegAdvError(Exception):
@@ -26,6 +35,10 @@ class ConfigError(SegAdvError, ValueError):
 
 class CheckpointError(SegAdvError, ValueError):
     """A checkpoint that cannot be used."""
+
+
+class DivergenceError(SegAdvError, ArithmeticError):
+    """A training that has left the finite numbers."""
 
 
 class CriticOutput(NamedTuple):

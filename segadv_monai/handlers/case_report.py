@@ -2,6 +2,7 @@
 
 import csv
 import json
+import logging
 import math
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from segadv_monai.data import atomic_write
 
 __all__ = ["CaseReport"]
 
+_LOG = logging.getLogger("segadv_monai")
 _COUNTED = ("missed", "both_empty")
 
 
@@ -77,6 +79,9 @@ class CaseReport:
         }
         with atomic_write(self.output_dir / "summary.json") as draft:
             draft.write_text(json.dumps({"cases": len(names), **summary}, indent=2) + "\n", encoding="utf-8")
+        for title, parts in summary.items():
+            _LOG.info("%s: %s", title, "  ".join(_said(name, part) for name, part in parts.items()))
+        _LOG.info("%s cases: %s and summary.json beside it", len(names), target.absolute())
 
     def _summarise(self, name: str, column: NDArray[Any]) -> dict[str, Any]:
         present = column[~np.isnan(column)]
@@ -104,3 +109,13 @@ class CaseReport:
         )
         low, high = (float(x) for x in result.confidence_interval)
         return (None, None) if math.isnan(low) else (low, high)
+
+
+def _said(name: str, part: dict[str, Any]) -> str:
+    if "count" in part:
+        return f"{name} {part['count']} of {part['of']}"
+    if part["mean"] is None:
+        return f"{name} of no case"
+    low, high = part["interval_95"]
+    interval = "" if low is None else f" ({low:.4f} to {high:.4f})"
+    return f"{name} {part['mean']:.4f}{interval}"

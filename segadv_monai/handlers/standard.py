@@ -11,6 +11,7 @@ from torch import nn
 
 from .best_model import BestModel
 from .checkpoint import Checkpoint
+from .finite_loss import FiniteLoss
 from .history import History, TensorBoard
 from .preview import Preview
 from .progress import Progress
@@ -64,6 +65,7 @@ def standard_handlers(
 
     Raises:
         CheckpointError: when the run starts: ``last.pt`` is of another run.
+        DivergenceError: after an epoch whose loss is not finite.
     """
     output = Path(output_dir).absolute()
     models = output if models_dir is None else Path(models_dir).absolute()
@@ -72,6 +74,7 @@ def standard_handlers(
     best.attach(evaluator)
     handlers: list[_Handler] = [
         EpochSeed(seed),
+        FiniteLoss(),
         _Validation(evaluator, val_interval),
         history,
     ]

@@ -35,9 +35,7 @@ def stderr_of(fault: str, **environment: str) -> str:
 
 
 def test_a_users_fault_gets_one_line() -> None:
-    assert (
-        stderr_of("raise DataError('a.png is\\\\nbroken: mend it.')") == "error: a.png is broken: mend it.\n"
-    )
+    assert stderr_of("raise DataError('a.png is\\nbroken: mend it.')") == "error: a.png is broken: mend it.\n"
 
 
 def test_a_value_that_a_part_of_the_package_refuses_gets_one_line() -> None:

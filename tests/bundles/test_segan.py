@@ -12,12 +12,21 @@ from pathlib import Path
 import jsonschema
 import nibabel
 import numpy as np
+import onnxruntime
 import pytest
 import torch
-from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.bundle import (
+    ConfigParser,
+    ConfigWorkflow,
+    ckpt_export,
+    onnx_export,
+    verify_metadata,
+    verify_net_in_out,
+)
 from PIL import Image
 
 from segadv_monai.data import sample_data
+from segadv_monai.networks import SegAN
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "bundles" / "segan" / "configs"
@@ -179,7 +188,10 @@ def test_evaluation_writes_every_case_and_a_summary_with_intervals(
     assert "missed" in json.dumps(summary)
 
 
-def test_inference_writes_masks_with_the_geometry_of_their_pictures(tmp_path: Path, trained: Path) -> None:
+def test_inference_writes_masks_with_the_geometry_of_their_pictures(
+    tmp_path: Path, trained: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "segadv_monai")
     folder = tmp_path / "in"
     folder.mkdir()
     rng = np.random.default_rng(0)
@@ -192,6 +204,7 @@ def test_inference_writes_masks_with_the_geometry_of_their_pictures(tmp_path: Pa
     run.run()
     sizes = {p.name: size_of(p) for p in (tmp_path / "out").glob("*.png")}
     assert sizes == {"tall_segmentation.png": (60, 90), "wide_segmentation.png": (80, 50)}
+    assert caplog.messages[-1] == f"2 cases done: {tmp_path / 'out'}"
 
 
 def test_a_killed_run_goes_on_with_the_same_command(tmp_path: Path, pictures: Path) -> None:
@@ -288,3 +301,42 @@ def assert_one_line(result: subprocess.CompletedProcess[str], word: str) -> None
     assert len(errors) == 1, result.stderr
     assert word in errors[0]
     assert "Traceback" not in result.stderr + result.stdout
+
+
+def test_the_network_fits_its_metadata() -> None:
+    verify_net_in_out(
+        net_id="network_def",
+        config_file=str(CONFIGS / "train.json"),
+        meta_file=str(CONFIGS / "metadata.json"),
+    )
+
+
+@pytest.mark.filterwarnings("ignore:No hash value provided:UserWarning")
+def test_the_metadata_pass_monais_own_check(tmp_path: Path, shared_data: Path) -> None:
+    schema = tmp_path / "schema.json"
+    schema.write_bytes((shared_data.parent / "schema" / "meta_schema_20240725.json").read_bytes())
+    verify_metadata(meta_file=str(CONFIGS / "metadata.json"), filepath=str(schema))
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
+def test_the_segmentor_is_exported_for_torchscript_and_onnx(tmp_path: Path, trained: Path) -> None:
+    config = json.loads((CONFIGS / "inference.json").read_text())
+    config["network_def"]["width"] = SMALL["network_def::width"]
+    (tmp_path / "inference.json").write_text(json.dumps(config))
+    common = {
+        "net_id": "network_def",
+        "ckpt_file": str(trained / "model.pt"),
+        "meta_file": str(CONFIGS / "metadata.json"),
+        "config_file": str(tmp_path / "inference.json"),
+        "input_shape": [1, 3, 64, 64],
+    }
+    ckpt_export(filepath=str(tmp_path / "model.ts"), **common)
+    onnx_export(filepath=str(tmp_path / "model.onnx"), **common)
+    image = torch.rand(1, 3, 64, 64)
+    network = SegAN(2, 3, 1, width=2).eval()
+    network.load_state_dict(torch.load(trained / "model.pt", weights_only=True))
+    expected = network(image).detach()
+    torch.testing.assert_close(torch.jit.load(tmp_path / "model.ts")(image).detach(), expected)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    (found,) = session.run(None, {session.get_inputs()[0].name: image.numpy()})
+    torch.testing.assert_close(torch.from_numpy(found), expected, rtol=1e-3, atol=1e-4)

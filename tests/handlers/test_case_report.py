@@ -65,6 +65,13 @@ def test_a_case_without_value_is_left_out_of_the_mean_and_not_of_the_count(tmp_p
     assert summary["cases"] == 2
 
 
+def test_the_numbers_are_told(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "segadv_monai"):
+        report(tmp_path, {"dice": [[0.5], [0.5]], "missed": [[1.0], [0.0]]})
+    assert caplog.messages[0] == "region 1: dice 0.5000 (0.5000 to 0.5000)  missed 1 of 2"
+    assert str(tmp_path / "cases.csv") in caplog.messages[1]
+
+
 def test_a_summary_of_nothing_has_no_mean(tmp_path: Path) -> None:
     _, summary = report(tmp_path, {"dice": [[float("nan")]]})
     assert summary["region 1"]["dice"] == {"mean": None, "cases": 0}

@@ -20,7 +20,7 @@ from torch import nn
 from segadv_monai.critics import SegANCritic
 from segadv_monai.handlers import LoadModel, Overlap, WeightClip, standard_handlers
 from segadv_monai.objectives import SegAN
-from segadv_monai.protocols import CheckpointError
+from segadv_monai.protocols import CheckpointError, DivergenceError
 from segadv_monai.trainers import AdversarialTrainer
 
 SIZE = 16
@@ -44,7 +44,7 @@ def cases(n: int) -> list[dict[str, MetaTensor]]:
 
 
 def run(
-    output: Path, *, epochs: int, kill_in: int = 0, width: int = 2, **settings: Any
+    output: Path, *, epochs: int, kill_in: int = 0, width: int = 2, factor: float = 1.0, **settings: Any
 ) -> AdversarialTrainer:
     """Train a tiny segmentor with a critic; ``kill_in`` ends it in the middle of that epoch."""
     torch.manual_seed(0)
@@ -68,7 +68,7 @@ def run(
         DataLoader(Dataset(cases(6), Compose([flips])), batch_size=2, shuffle=True),
         network=network,
         optimizer=torch.optim.Adam(network.parameters(), lr=0.01),
-        loss_function=DiceLoss(sigmoid=True),
+        loss_function=lambda logits, target: factor * DiceLoss(sigmoid=True)(logits, target),
         critic=critic,
         critic_optimizer=torch.optim.Adam(critic.parameters(), lr=0.01),
         objective=SegAN(),
@@ -200,3 +200,10 @@ def test_loading_a_model_that_is_not_there_says_what_to_do(tmp_path: Path) -> No
     load = LoadModel(nn.Linear(1, 1), tmp_path / "model.pt")
     with pytest.raises(CheckpointError, match="train one, or set --ckpt_dir"):
         load(None)  # type: ignore[arg-type]
+
+
+def test_a_run_that_diverges_ends_and_saves_nothing_of_it(tmp_path: Path) -> None:
+    with pytest.raises(DivergenceError, match=r"segmentor/supervised.* nan in epoch 1"):
+        run(tmp_path, epochs=3, factor=float("nan"))
+    assert not (tmp_path / "last.pt").exists()
+    assert not (tmp_path / "model.pt").exists()
