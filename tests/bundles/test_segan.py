@@ -41,11 +41,16 @@ SMALL = {
     "critic_def::widths": [2, 2, 4, 4, 4, 4],
     "device": "cpu",
 }
+SMALL_3D = {
+    "epochs": 1,
+    "crop_size": [40, 40, 40],
+    "window": [40, 40, 40],
+    "critic_def::widths": [2, 4, 4, 4, 4],
+}
 
 
-def small_set(directory: Path, source: str, training: int, validation: int) -> Path:
-    """A few cases of the sample data, by reference."""
-    folder = Path(sample_data(source))
+def small_set(directory: Path, folder: Path, training: int, validation: int) -> Path:
+    """A few cases of a data set, by reference."""
     description = json.loads((folder / "dataset.json").read_text())
     for section, count in (("training", training), ("validation", validation)):
         description[section] = [
@@ -58,7 +63,7 @@ def small_set(directory: Path, source: str, training: int, validation: int) -> P
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_set(tmp_path_factory.mktemp("pictures"), "dermoscopy", 6, 3)
+    return small_set(tmp_path_factory.mktemp("pictures"), Path(sample_data("dermoscopy")), 6, 3)
 
 
 def workflow(*overlays: str, kind: str = "train", **overrides: object) -> ConfigWorkflow:
@@ -149,12 +154,8 @@ def test_every_twin_trains(tmp_path: Path, pictures: Path, overlay: str) -> None
 
 
 def test_volumes_train_and_are_segmented_on_their_own_grid(tmp_path: Path) -> None:
-    dataset = small_set(tmp_path / "volumes", "ct_volumes", 2, 1)
-    small = {"epochs": 1, "batch_size": 2, "crop_size": [40, 40, 40], "window": [40, 40, 40], "device": "cpu"}
-    small |= {"network_def::width": 2, "critic_def::widths": [2, 4, 4, 4, 4]}
-    run = workflow("volumes.json", **small, output_dir=str(tmp_path / "run"), dataset_dir=str(dataset))
-    run.initialize()
-    run.run()
+    dataset = small_set(tmp_path / "volumes", Path(sample_data("ct_volumes")), 2, 1)
+    train(tmp_path / "run", dataset, "volumes.json", **SMALL_3D)
     assert (tmp_path / "run" / "model.pt").is_file()
     case = json.loads((dataset / "dataset.json").read_text())["validation"][0]["image"]
     segment = workflow(
@@ -171,6 +172,19 @@ def test_volumes_train_and_are_segmented_on_their_own_grid(tmp_path: Path) -> No
     image, mask = nibabel.load(case), nibabel.load(next((tmp_path / "out").glob("*.nii.gz")))
     assert mask.shape == image.shape
     np.testing.assert_allclose(mask.affine, image.affine, atol=1e-5)
+
+
+def test_real_dermoscopy_trains(tmp_path: Path, shared_data: Path) -> None:
+    dataset = small_set(tmp_path / "data", shared_data / "dermoscopy", 4, 2)
+    train(tmp_path / "run", dataset, epochs=1)
+    assert (tmp_path / "run" / "model.pt").is_file()
+
+
+def test_real_volumes_of_two_structures_train(tmp_path: Path, shared_data: Path) -> None:
+    dataset = small_set(tmp_path / "data", shared_data / "hippocampus", 4, 2)
+    regions = {"regions": [[1], [2]], "network_def::out_channels": 2, "spacing": [1, 1, 1]}
+    train(tmp_path / "run", dataset, "volumes.json", **SMALL_3D, **regions)
+    assert (tmp_path / "run" / "model.pt").is_file()
 
 
 def test_evaluation_writes_every_case_and_a_summary_with_intervals(
