@@ -15,6 +15,7 @@ from monai.engines import SupervisedEvaluator
 from monai.losses import DiceLoss
 from monai.transforms import AsDiscreted, Compose, RandFlipd
 from safetensors.torch import load_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
 from segadv_monai.critics import SegANCritic
@@ -160,6 +161,13 @@ def test_every_validation_leaves_a_sheet(tmp_path: Path) -> None:
     sheets = sorted((tmp_path / "previews").iterdir())
     assert [sheet.name for sheet in sheets] == ["epoch_0001.png", "epoch_0002.png"]
     assert matplotlib.image.imread(sheets[0])[..., :3].std() > 0.05
+
+
+def test_the_board_has_curves_and_pictures(tmp_path: Path) -> None:
+    run(tmp_path, epochs=2)
+    board = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in board.Scalars("segmentor/supervised")] == [1, 2]
+    assert [event.step for event in board.Images("validation")] == [1, 2]
 
 
 def test_no_draft_is_left(tmp_path: Path) -> None:
