@@ -7,7 +7,7 @@ from typing import Any
 import ignite.distributed as idist
 import torch
 from ignite.engine import Engine, Events
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 
 from segadv_monai.data import atomic_write
@@ -52,7 +52,8 @@ class BestModel:
         with atomic_write(self.directory / "model.pt") as draft:
             torch.save(weights, draft)
         with atomic_write(self.directory / "model.safetensors") as draft:
-            save_file({name: tensor.cpu().contiguous() for name, tensor in weights.items()}, draft)
+            # As bytes, so that the file gets the permissions of its neighbours.
+            draft.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in weights.items()}))
 
     def state_dict(self) -> dict[str, Any]:
         """Best value and its epoch."""

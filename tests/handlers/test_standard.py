@@ -154,6 +154,8 @@ def test_the_best_model_is_kept_in_both_forms(tmp_path: Path) -> None:
     same = load_file(tmp_path / "model.safetensors")
     assert weights.keys() == same.keys() == trainer.network.state_dict().keys()
     assert all(torch.equal(weights[name], same[name]) for name in weights)
+    modes = {(tmp_path / name).stat().st_mode for name in ("model.pt", "model.safetensors", "last.pt")}
+    assert len(modes) == 1
 
 
 def test_every_validation_leaves_a_sheet(tmp_path: Path) -> None:
