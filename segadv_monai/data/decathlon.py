@@ -1,7 +1,6 @@
 """Data sets in the layout of the Medical Segmentation Decathlon: a folder with a ``dataset.json``."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -9,47 +8,7 @@ from monai.data import load_decathlon_datalist
 
 from segadv_monai.protocols import DataError
 
-__all__ = ["Dataset", "datalist", "labels_of", "load_dataset"]
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """What a ``dataset.json`` says, with absolute paths.
-
-    Args:
-        directory: the folder.
-        name: the data set's name; the folder's if the file gives none.
-        labels: name of each label value.
-        training: cases to learn from, each with ``image`` (a path, or a list of paths, one per channel) and
-            ``label`` (a path).
-        validation: cases to choose settings on, likewise.
-    """
-
-    directory: Path
-    name: str
-    labels: dict[int, str]
-    training: list[dict[str, Any]]
-    validation: list[dict[str, Any]]
-
-
-def load_dataset(directory: str | Path) -> Dataset:
-    """Read the ``dataset.json`` of a folder; no image is opened.
-
-    Args:
-        directory: the folder.
-
-    Raises:
-        DataError: the folder or the file is missing or does not hold what it has to.
-    """
-    root = Path(directory).expanduser().absolute()
-    content = _content(root)
-    return Dataset(
-        directory=root,
-        name=str(content.get("name") or root.name),
-        labels=_labels(root, content),
-        training=_section(root, content, "training"),
-        validation=_section(root, content, "validation"),
-    )
+__all__ = ["datalist", "labels_of"]
 
 
 def datalist(dataset_dir: str | Path, section: str = "training") -> list[dict[str, Any]]:

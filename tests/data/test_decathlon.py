@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from segadv_monai.data import datalist, load_dataset
+from segadv_monai.data import datalist, labels_of
 from segadv_monai.protocols import DataError
 
 CONTENT: dict[str, Any] = {
@@ -26,18 +26,12 @@ def one_line(caught: pytest.ExceptionInfo[DataError]) -> bool:
 
 
 def test_a_data_set_has_absolute_paths_and_integer_labels(tmp_path: Path) -> None:
-    dataset = load_dataset(written(tmp_path))
-    assert dataset.directory == tmp_path
-    assert dataset.name == "toy"
-    assert dataset.labels == {0: "background", 1: "lesion"}
-    assert dataset.training == [
+    written(tmp_path)
+    assert labels_of(tmp_path) == {0: "background", 1: "lesion"}
+    assert datalist(tmp_path) == [
         {"image": str(tmp_path / "images" / "a.png"), "label": str(tmp_path / "labels" / "a.png")}
     ]
-    assert dataset.validation == datalist(str(tmp_path), "validation")
-
-
-def test_a_data_set_without_a_name_has_the_folders(tmp_path: Path) -> None:
-    assert load_dataset(written(tmp_path, name=None)).name == tmp_path.name
+    assert datalist(tmp_path, "validation")[0]["image"] == str(tmp_path / "images" / "b.png")
 
 
 def test_a_relative_folder_gives_absolute_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +53,7 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_without_dataset_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"holds no dataset\.json: write one") as caught:
-        load_dataset(tmp_path)
+        labels_of(tmp_path)
     assert one_line(caught)
 
 
@@ -81,7 +75,7 @@ def test_json_that_is_no_object_is_named(tmp_path: Path) -> None:
 def test_a_missing_or_empty_section_is_named_with_those_that_exist(tmp_path: Path, value: Any) -> None:
     written(tmp_path, validation=value)
     with pytest.raises(DataError, match=r"has no cases under 'validation': it has training; add") as caught:
-        load_dataset(tmp_path)
+        datalist(tmp_path, "validation")
     assert one_line(caught)
     assert len(datalist(tmp_path)) == 1
 
@@ -116,7 +110,7 @@ def test_an_entry_without_image_or_label_is_named_by_its_number(
 def test_label_keys_that_are_not_integers_are_named(tmp_path: Path, labels: Any, wrong: str) -> None:
     written(tmp_path, labels=labels)
     with pytest.raises(DataError, match=f"the keys of labels must be integers, got {wrong}: write") as caught:
-        load_dataset(tmp_path)
+        labels_of(tmp_path)
     assert one_line(caught)
 
 
@@ -124,4 +118,4 @@ def test_label_keys_that_are_not_integers_are_named(tmp_path: Path, labels: Any,
 def test_missing_labels_are_named(tmp_path: Path, labels: Any) -> None:
     written(tmp_path, labels=labels)
     with pytest.raises(DataError, match=r"names no labels: write for example"):
-        load_dataset(tmp_path)
+        labels_of(tmp_path)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from segadv_monai.data import check_dataset, datalist, load_dataset, sample, sample_data
+from segadv_monai.data import check_dataset, datalist, labels_of, sample, sample_data
 from segadv_monai.protocols import ConfigError, DataError
 
 NAMES = ["ct_volumes", "dermoscopy"]
@@ -73,16 +73,14 @@ def test_no_two_cases_are_alike(name: str, tmp_path: Path) -> None:
 
 
 def test_dermoscopy_is_a_data_set_that_passes_the_check(dermoscopy: Path) -> None:
-    dataset = load_dataset(dermoscopy)
-    assert (len(dataset.training), len(dataset.validation)) == (160, 40)
-    assert dataset.labels == {0: "skin", 1: "lesion"}
+    assert [len(datalist(dermoscopy, section)) for section in ("training", "validation")] == [160, 40]
+    assert labels_of(dermoscopy) == {0: "skin", 1: "lesion"}
     check_dataset(str(dermoscopy), spatial_dims=2, in_channels=3)
 
 
 def test_ct_volumes_is_a_data_set_that_passes_the_check(ct_volumes: Path) -> None:
-    dataset = load_dataset(ct_volumes)
-    assert (len(dataset.training), len(dataset.validation)) == (16, 4)
-    assert dataset.labels == {0: "background", 1: "liver", 2: "kidneys", 3: "spleen"}
+    assert [len(datalist(ct_volumes, section)) for section in ("training", "validation")] == [16, 4]
+    assert labels_of(ct_volumes) == {0: "background", 1: "liver", 2: "kidneys", 3: "spleen"}
     check_dataset(str(ct_volumes), spatial_dims=3, in_channels=1)
 
 
