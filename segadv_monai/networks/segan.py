@@ -47,7 +47,7 @@ class SegAN(nn.Module):
         - Output: logits ``(B, out_channels, *S)``.
 
     Raises:
-        ValueError: ``spatial_dims`` is neither; an axis of the input is shorter than 33.
+        ValueError: ``spatial_dims`` is neither 2 nor 3; an axis of the input is shorter than 33.
 
     Up to 128 along each axis the coarsest scale is a single position, and batch norm needs two: train with
     two samples or more.
