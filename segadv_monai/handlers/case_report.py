@@ -1,9 +1,8 @@
-"""The numbers of an evaluation, case by case, and their means with intervals."""
+"""The numbers of an evaluation, case by case, and their means with intervals, as files and on the screen."""
 
 import csv
 import json
 import logging
-import math
 from pathlib import Path
 from typing import Any
 
@@ -12,27 +11,30 @@ import numpy as np
 from ignite.engine import Engine, Events
 from monai.utils.dist import string_list_all_gather
 from numpy.typing import NDArray
-from scipy.stats import bootstrap
 
 from segadv_monai.data import atomic_write
+from segadv_monai.metrics import COUNTS, has_policy, summarise_cases
 
 __all__ = ["CaseReport"]
 
 _LOG = logging.getLogger("segadv_monai")
-_COUNTED = ("missed", "both_empty")
+_ALWAYS = ("n_missed", "n_both_empty")
 
 
 class CaseReport:
     """Write ``cases.csv``, a row for each case and region, and ``summary.json``.
 
-    The summary holds, for each region and each metric with a value per case, the mean over cases with its
-    95 % percentile bootstrap interval, the median and the number of cases; ``missed`` and ``both_empty`` are
-    counted. A case whose reference and prediction are both empty has no value and is counted there alone.
+    The summary is that of :func:`segadv_monai.metrics.summarise_cases`. A metric without an entry in the
+    policy for empty masks stands in ``cases.csv`` alone.
 
     Args:
         output_dir: where to write.
         resamples: of the bootstrap.
         seed: of the bootstrap.
+
+    Raises:
+        DataError: at the end of an evaluation: it has no counts of missed and of empty cases, or a value is
+            not finite; ``cases.csv`` is written even then.
     """
 
     def __init__(self, output_dir: str | Path, *, resamples: int = 9999, seed: int = 0) -> None:
@@ -57,65 +59,40 @@ class CaseReport:
     def _write(self, engine: Engine) -> None:
         names = string_list_all_gather(self._names)
         details = engine.state.metric_details  # type: ignore[attr-defined]
-        values = {name: np.asarray(table.cpu(), float) for name, table in details.items()}
-        self._write_files(names, values)
+        tables = {name: np.asarray(table.cpu(), float) for name, table in details.items()}
+        self._write_files(names, tables, getattr(engine.state, "surfaces", None))
 
     @idist.one_rank_only()
-    def _write_files(self, names: list[str], values: dict[str, NDArray[Any]]) -> None:
-        regions = next(iter(values.values())).shape[1]
+    def _write_files(
+        self, names: list[str], tables: dict[str, NDArray[Any]], surfaces: dict[str, Any] | None
+    ) -> None:
         target = self.output_dir / "cases.csv"
         with atomic_write(target) as draft, draft.open("w", newline="", encoding="utf-8") as file:
             rows = csv.writer(file)
-            rows.writerow(["case", "region", *values])
+            rows.writerow(["case", "region", *tables])
             for i, name in enumerate(names):
-                for region in range(regions):
-                    numbers = [table[i, region] for table in values.values()]
-                    rows.writerow([name, region + 1, *(f"{x:.6g}" for x in numbers)])
-        summary = {
-            f"region {region + 1}": {
-                name: self._summarise(name, table[:, region]) for name, table in values.items()
-            }
-            for region in range(regions)
-        }
+                for region in range(next(iter(tables.values())).shape[1]):
+                    rows.writerow([name, region + 1, *(f"{t[i, region]:.6g}" for t in tables.values())])
+        known = {name: table for name, table in tables.items() if name in COUNTS or has_policy(name)}
+        if others := [name for name in tables if name not in known]:
+            _LOG.warning("no policy for empty masks, so in cases.csv alone: %s", ", ".join(others))
+        summary = summarise_cases(known, resamples=self.resamples, seed=self.seed)
+        content = {"surfaces": surfaces, **summary} if surfaces else summary
         with atomic_write(self.output_dir / "summary.json") as draft:
-            draft.write_text(json.dumps({"cases": len(names), **summary}, indent=2) + "\n", encoding="utf-8")
-        for title, parts in summary.items():
-            _LOG.info("%s: %s", title, "  ".join(_said(name, part) for name, part in parts.items()))
+            draft.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        del summary["cases"]
+        if "region 2" not in summary:
+            del summary["mean over regions"]
+        for title, part in summary.items():
+            said = (_said(name, value) for name, value in part.items() if value != 0 or name in _ALWAYS)
+            _LOG.info("%s: %s", title, "  ".join(said))
         _LOG.info("%s cases: %s and summary.json beside it", len(names), target.absolute())
 
-    def _summarise(self, name: str, column: NDArray[Any]) -> dict[str, Any]:
-        present = column[~np.isnan(column)]
-        if name in _COUNTED:
-            return {"count": int(present.sum()), "of": len(column)}
-        if not len(present):
-            return {"mean": None, "cases": 0}
-        low, high = self._interval(present)
-        return {
-            "mean": float(present.mean()),
-            "interval_95": [low, high],
-            "median": float(np.median(present)),
-            "cases": len(present),
-        }
 
-    def _interval(self, values: NDArray[Any]) -> tuple[float | None, float | None]:
-        if len(values) < 2:
-            return None, None
-        result = bootstrap(
-            (values,),
-            np.mean,
-            n_resamples=self.resamples,
-            method="percentile",
-            rng=np.random.default_rng(self.seed),
-        )
-        low, high = (float(x) for x in result.confidence_interval)
-        return (None, None) if math.isnan(low) else (low, high)
-
-
-def _said(name: str, part: dict[str, Any]) -> str:
-    if "count" in part:
-        return f"{name} {part['count']} of {part['of']}"
-    if part["mean"] is None:
+def _said(name: str, value: Any) -> str:
+    if isinstance(value, int):
+        return f"{name} {value}"
+    if value["mean"] is None:
         return f"{name} of no case"
-    low, high = part["interval_95"]
-    interval = "" if low is None else f" ({low:.4f} to {high:.4f})"
-    return f"{name} {part['mean']:.4f}{interval}"
+    interval = value["interval_95"]
+    return f"{name} {value['mean']:.4f}" + (f" ({interval[0]:.4f} to {interval[1]:.4f})" if interval else "")

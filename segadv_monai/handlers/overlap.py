@@ -1,5 +1,9 @@
 """Overlap measures of :mod:`segadv_monai.metrics` for an engine."""
 
+from collections import OrderedDict
+from collections.abc import Mapping
+from typing import Any
+
 from monai.handlers import IgniteMetricHandler, from_engine
 
 from segadv_monai.metrics import OverlapMetric
@@ -10,12 +14,27 @@ __all__ = ["Overlap"]
 class Overlap(IgniteMetricHandler):
     """A measure of the binary maps ``pred`` and ``label``; per case in ``state.metric_details``.
 
+    Its state is the values of the epoch so far, so that a run that stopped within an epoch can go on there.
+
     Args:
-        measure: ``dice``, ``jaccard``, ``missed`` or ``both_empty``, see :class:`OverlapMetric`.
+        measure: ``dice``, ``jaccard``, ``missed`` or another of :class:`OverlapMetric`.
 
     Raises:
-        ValueError: there is no such measure.
+        ConfigError: there is no such measure.
     """
 
     def __init__(self, measure: str) -> None:
-        super().__init__(metric_fn=OverlapMetric(measure), output_transform=from_engine(["pred", "label"]))
+        self._overlap = OverlapMetric(measure)
+        super().__init__(metric_fn=self._overlap, output_transform=from_engine(["pred", "label"]))
+
+    def state_dict(self) -> OrderedDict[str, Any]:
+        """Values that this process has collected in the epoch, ``(N, K)``."""
+        return OrderedDict(values=self._overlap.collected)
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
+        """Take over what :meth:`state_dict` gave; the start of an epoch forgets it again.
+
+        Args:
+            state_dict: the values.
+        """
+        self._overlap.collected = state_dict["values"]

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from monai.data import MetaTensor
 from torch import Tensor
 
-from segadv_monai.metrics import OverlapMetric, both_empty, dice_score, jaccard_index, missed
+from segadv_monai.metrics import OverlapMetric, dice_score, overlap, voxel_counts
+from segadv_monai.protocols import ConfigError, DataError
 
 VOXELS = 6
 masks = st.lists(st.booleans(), min_size=VOXELS, max_size=VOXELS).map(lambda voxels: mask(*voxels))
@@ -18,6 +19,10 @@ cases = st.lists(st.tuples(masks, masks), min_size=1, max_size=5)
 
 def mask(*voxels: float) -> Tensor:
     return torch.tensor(voxels, dtype=torch.float32).reshape(1, 1, -1)
+
+
+def value(measure: str, prediction: Tensor, reference: Tensor) -> Tensor:
+    return overlap(measure, voxel_counts(prediction, reference))
 
 
 def score(measure: str, pairs: list[tuple[Tensor, Tensor]]) -> float:
@@ -30,9 +35,10 @@ def score(measure: str, pairs: list[tuple[Tensor, Tensor]]) -> float:
 def test_values_by_hand() -> None:
     prediction, reference = mask(1, 1, 1, 0), mask(0, 1, 1, 1)
     assert dice_score(prediction, reference).item() == pytest.approx(2 * 2 / (3 + 3))
-    assert jaccard_index(prediction, reference).item() == pytest.approx(2 / 4)
-    assert missed(prediction, reference).item() == 0
-    assert both_empty(prediction, reference).item() == 0
+    assert value("jaccard", prediction, reference).item() == pytest.approx(2 / 4)
+    assert value("volume_error", prediction, mask(0, 0, 0, 1)).item() == pytest.approx((3 - 1) / (3 + 1))
+    assert value("missed", prediction, reference).item() == 0
+    assert value("both_empty", prediction, reference).item() == 0
 
 
 def test_every_case_and_map_has_a_value_of_its_own() -> None:
@@ -44,9 +50,8 @@ def test_every_case_and_map_has_a_value_of_its_own() -> None:
     nan = math.nan
     expected = torch.tensor([[2 * 2 / 6, nan, nan], [0, nan, 1]], dtype=torch.float64)
     torch.testing.assert_close(dice_score(prediction, reference), expected, equal_nan=True)
-    expected = torch.tensor([[0, nan, nan], [1, nan, 0]], dtype=torch.float64)
-    torch.testing.assert_close(missed(prediction, reference), expected, equal_nan=True)
-    assert both_empty(prediction, reference).tolist() == [[0, 1, 1], [0, 1, 0]]
+    assert value("missed", prediction, reference).tolist() == [[0, 0, 0], [1, 0, 0]]
+    assert value("both_empty", prediction, reference).tolist() == [[0, 1, 1], [0, 1, 0]]
 
 
 def test_large_masks_are_counted_exactly() -> None:
@@ -54,16 +59,20 @@ def test_large_masks_are_counted_exactly() -> None:
     reference = prediction.clone()
     reference[..., 0, 0] = False
     n = 4098**2
-    assert jaccard_index(prediction, reference).item() == (n - 1) / n
+    assert value("jaccard", prediction, reference).item() == (n - 1) / n
 
 
 NAN = math.nan
-POLICY = [  # prediction, reference, dice, jaccard, missed, both_empty
-    pytest.param(mask(0, 0), mask(0, 0), (NAN, NAN, NAN, 1), id="both empty"),
-    pytest.param(mask(0, 0), mask(1, 1), (0, 0, 1, 0), id="prediction empty"),
-    pytest.param(mask(1, 1), mask(0, 0), (0, 0, 0, 0), id="reference empty"),
-    pytest.param(mask(1, 0), mask(0, 1), (0, 0, 1, 0), id="no common voxel"),
-    pytest.param(mask(1, 1), mask(1, 1), (1, 1, 0, 0), id="equal"),
+MEASURES = (
+    *("dice", "jaccard", "volume_error"),
+    *("missed", "empty_prediction", "empty_reference", "both_empty"),
+)
+POLICY = [
+    pytest.param(mask(0, 0), mask(0, 0), (NAN, NAN, NAN, 0, 0, 0, 1), id="both empty"),
+    pytest.param(mask(0, 0), mask(1, 1), (0, 0, 1, 1, 1, 0, 0), id="prediction empty"),
+    pytest.param(mask(1, 1), mask(0, 0), (0, 0, 1, 0, 0, 1, 0), id="reference empty"),
+    pytest.param(mask(1, 0), mask(0, 1), (0, 0, 0, 1, 0, 0, 0), id="no common voxel"),
+    pytest.param(mask(1, 1), mask(1, 1), (1, 1, 0, 0, 0, 0, 0), id="equal"),
 ]
 
 
@@ -71,31 +80,31 @@ POLICY = [  # prediction, reference, dice, jaccard, missed, both_empty
 def test_the_policy_for_empty_masks(
     prediction: Tensor, reference: Tensor, expected: tuple[float, ...]
 ) -> None:
-    measures = (dice_score, jaccard_index, missed, both_empty)
-    values = [measure(prediction, reference).item() for measure in measures]
+    """Keeps N1."""
+    values = [value(measure, prediction, reference).item() for measure in MEASURES]
     assert values == pytest.approx(expected, nan_ok=True)
 
 
 @settings(deadline=None)
 @given(masks, masks)
 def test_prediction_and_reference_can_change_places(a: Tensor, b: Tensor) -> None:
-    for measure in (dice_score, jaccard_index, both_empty):
-        torch.testing.assert_close(measure(a, b), measure(b, a), equal_nan=True)
+    for measure in ("dice", "jaccard", "volume_error", "both_empty"):
+        torch.testing.assert_close(value(measure, a, b), value(measure, b, a), equal_nan=True)
 
 
 @settings(deadline=None)
 @given(masks, masks)
 def test_dice_follows_from_jaccard(a: Tensor, b: Tensor) -> None:
-    jaccard = jaccard_index(a, b)
+    jaccard = value("jaccard", a, b)
     torch.testing.assert_close(dice_score(a, b), 2 * jaccard / (1 + jaccard), equal_nan=True)
 
 
 @settings(deadline=None)
 @given(masks, masks)
 def test_overlaps_lie_between_nothing_and_all(a: Tensor, b: Tensor) -> None:
-    dice, jaccard = dice_score(a, b).item(), jaccard_index(a, b).item()
+    dice, jaccard = dice_score(a, b).item(), value("jaccard", a, b).item()
     if math.isnan(dice):
-        assert both_empty(a, b).item() == 1
+        assert value("both_empty", a, b).item() == 1
     else:
         assert 0 <= jaccard <= dice <= 1
         assert (dice == 1) == torch.equal(a, b)
@@ -139,6 +148,17 @@ def test_a_mean_over_excluded_cases_alone_is_no_number() -> None:
     assert score("missed", [(mask(0, 0), mask(0, 0))]) == 0
 
 
+def test_what_was_collected_can_be_taken_over() -> None:
+    first, second = OverlapMetric("dice"), OverlapMetric("dice")
+    first(mask(1, 0), mask(1, 1))
+    second.collected = first.collected
+    for metric in (first, second):
+        metric(mask(1, 1), mask(1, 1))
+    assert second.aggregate() == first.aggregate()
+    second.collected = torch.empty(0)
+    assert len(second.collected) == 0
+
+
 def test_reset_forgets() -> None:
     metric = OverlapMetric("dice")
     metric(mask(0, 1), mask(1, 0))
@@ -156,15 +176,17 @@ def test_cases_may_come_as_a_list_and_with_meta_data() -> None:
 
 
 def test_a_measure_that_is_not_there_names_those_that_are() -> None:
-    with pytest.raises(ValueError, match="one of dice, jaccard, missed, both_empty, got hausdorff"):
+    with pytest.raises(ConfigError, match="measure must be one of dice, jaccard"):
         OverlapMetric("hausdorff")
+    with pytest.raises(ConfigError, match="measure must be one of dice, jaccard"):
+        value("hausdorff", mask(1), mask(1))
 
 
 def test_other_grids_are_an_error_even_where_they_would_broadcast() -> None:
-    with pytest.raises(ValueError, match="bring the prediction back to the reference's grid"):
+    with pytest.raises(DataError, match="bring the prediction back to the reference's grid"):
         dice_score(torch.ones(1, 1, 4), torch.ones(1, 2, 4))
 
 
 def test_a_missing_reference_is_an_error() -> None:
-    with pytest.raises(ValueError, match="needs a reference"):
+    with pytest.raises(DataError, match="needs a reference"):
         OverlapMetric("dice")(mask(1, 0))
