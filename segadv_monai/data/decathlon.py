@@ -1,5 +1,6 @@
 """Data sets in the layout of the Medical Segmentation Decathlon: a folder with a ``dataset.json``."""
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,10 @@ from monai.data import load_decathlon_datalist
 
 from segadv_monai.protocols import DataError
 
-__all__ = ["datalist", "labels_of"]
+__all__ = ["datalist", "identity_of", "labels_and_instances", "labels_of"]
+
+# The key of labels that stands for the number of any instance.
+_INSTANCES = ">0"
 
 
 def datalist(dataset_dir: str | Path, section: str = "training") -> list[dict[str, Any]]:
@@ -36,6 +40,43 @@ def labels_of(dataset_dir: str | Path) -> dict[int, str]:
     """
     root = Path(dataset_dir).expanduser().absolute()
     return _labels(root, _content(root))
+
+
+def labels_and_instances(dataset_dir: str | Path) -> tuple[dict[int, str], bool]:
+    """As :func:`labels_of`, and whether ``labels`` has the key ``">0"``: the number of any instance.
+
+    Args:
+        dataset_dir: the folder of the ``dataset.json``.
+
+    Raises:
+        DataError: the folder or the file is missing, or its labels are not integers with names.
+    """
+    root = Path(dataset_dir).expanduser().absolute()
+    content = _content(root)
+    labels = content.get("labels")
+    if not isinstance(labels, dict) or _INSTANCES not in labels:
+        return _labels(root, content), False
+    classes = {value: name for value, name in labels.items() if value != _INSTANCES}
+    return _labels(root, {**content, "labels": classes}), True
+
+
+def identity_of(dataset_dir: str | Path) -> str:
+    """One line by which a data set is known again, wherever it lies.
+
+    Args:
+        dataset_dir: the folder of the ``dataset.json``.
+
+    Returns:
+        its name, the number of cases in each section, and the beginning of the SHA-256 of its description.
+
+    Raises:
+        DataError: the folder or the file is missing or no description.
+    """
+    root = Path(dataset_dir).expanduser().absolute()
+    content = _content(root)
+    counts = [f"{len(cases)} {section}" for section, cases in content.items() if isinstance(cases, list)]
+    digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return f"{content.get('name', root.name)} ({', '.join(counts)} {digest[:12]})"
 
 
 def _content(root: Path) -> dict[str, Any]:

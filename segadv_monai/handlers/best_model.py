@@ -1,5 +1,6 @@
 """The best network of a run, in the two forms in which it is handed on."""
 
+import io
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from torch import nn
 
 from segadv_monai.data import atomic_write
 
-from .checkpoint import unwrapped
+from .weights import unwrapped
 
 __all__ = ["BestModel"]
 
@@ -49,11 +50,13 @@ class BestModel:
     @idist.one_rank_only()
     def _write(self) -> None:
         weights = unwrapped(self.network).state_dict()
-        with atomic_write(self.directory / "model.pt") as draft:
-            torch.save(weights, draft)
-        with atomic_write(self.directory / "model.safetensors") as draft:
-            # As bytes, so that the file gets the permissions of its neighbours.
-            draft.write_bytes(save({name: tensor.cpu().contiguous() for name, tensor in weights.items()}))
+        # As bytes, so that both get the permissions of their neighbours and a full disk is an OSError.
+        buffer = io.BytesIO()
+        torch.save(weights, buffer)
+        plain = save({name: tensor.cpu().contiguous() for name, tensor in weights.items()})
+        for name, content in (("model.pt", buffer.getvalue()), ("model.safetensors", plain)):
+            with atomic_write(self.directory / name) as draft:
+                draft.write_bytes(content)
 
     def state_dict(self) -> dict[str, Any]:
         """Best value and its epoch."""

@@ -2,8 +2,8 @@
 
 import logging
 import sys
-import time
 from datetime import timedelta
+from statistics import mean
 from typing import Never
 
 from ignite.engine import Engine, Events
@@ -35,8 +35,6 @@ class Progress:
         self.places = places
         self.terminal = sys.stderr.isatty() if terminal is None else terminal
         self._bar: tqdm[Never] | None = None
-        self._started = 0.0
-        self._first_epoch = 0
 
     def attach(self, engine: Engine) -> None:
         """Follow a trainer, behind its history."""
@@ -46,11 +44,7 @@ class Progress:
         engine.add_event_handler(Events.COMPLETED, self._end)
 
     def _open(self, engine: Engine) -> None:
-        if self._started:
-            return
-        self._started = time.monotonic()
-        self._first_epoch = engine.state.epoch
-        if self.terminal:
+        if self.terminal and self._bar is None:
             length, epochs = engine.state.epoch_length or 0, engine.state.max_epochs or 0
             self._bar = tqdm(
                 total=length * epochs, initial=engine.state.iteration, unit="batch", dynamic_ncols=True
@@ -65,8 +59,7 @@ class Progress:
         epoch, epochs = engine.state.epoch, engine.state.max_epochs or 0
         skipped = ("epoch", "learning_rate", "seconds")
         numbers = [f"{k} {v:.4g}" for k, v in self.history.rows[-1].items() if k not in skipped]
-        elapsed = time.monotonic() - self._started
-        left = elapsed / (epoch - self._first_epoch + 1) * (epochs - epoch)
+        left = mean(row["seconds"] for row in self.history.rows) * (epochs - epoch)
         line = f"epoch {epoch}/{epochs}  {'  '.join(numbers)}  {_clock(left)} left"
         if self._bar is not None:
             self._bar.write(line, file=sys.stderr)

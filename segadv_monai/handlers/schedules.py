@@ -14,7 +14,7 @@ import torch
 from ignite.engine import Engine, Events
 from torch.optim import Optimizer
 
-__all__ = ["CosineDecay", "EpochSeed", "ScaledLogisticSchedule", "StepDecay"]
+__all__ = ["CosineDecay", "ScaledLogisticSchedule", "Seeding", "StepDecay"]
 
 
 class _Steep(Protocol):
@@ -102,11 +102,12 @@ class ScaledLogisticSchedule:
         self.activation.k = max(self.minimum, self.first * self.factor**steps)
 
 
-class EpochSeed:
-    """Seed every random choice of an epoch from its number, in place of saved generator states.
+class Seeding:
+    """Seed every random choice from the number of its epoch or iteration, in place of saved generator states.
 
-    Seeded are python, numpy, torch (with it the order of a shuffling loader and the seeds of its workers),
-    the random transforms of the loader's data set, and the order of a distributed sampler.
+    Before each iteration python, numpy and torch on every device are seeded, before each epoch the order of
+    the cases and the random transforms. A loader that draws from the global state (torch's own) is the same
+    from epoch to epoch; only :class:`segadv_monai.data.SeededLoader` is from batch to batch, too.
 
     Args:
         seed: of the run; every process of a distributed run adds its rank.
@@ -116,22 +117,29 @@ class EpochSeed:
         self.seed = seed
 
     def attach(self, engine: Engine) -> None:
-        """Seed at the start of every epoch, before the first batch is drawn."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self)
+        """Seed at the start of every epoch, before the first batch is drawn, and of every iteration."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._seed_epoch)
+        engine.add_event_handler(Events.ITERATION_STARTED, self._seed_iteration)
 
-    def __call__(self, engine: Engine) -> None:
-        epoch = engine.state.epoch
-        entropy = (self.seed, epoch, idist.get_rank())
-        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002  # MONAI's transforms and loaders draw from the global state
-        torch.manual_seed(seed)
+    def _seed_epoch(self, engine: Engine) -> None:
+        seed = self._seed_everything(engine.state.epoch, 0)
         loader: Any = engine.state.dataloader
         transform: Any = getattr(getattr(loader, "dataset", None), "transform", None)
         if hasattr(transform, "set_random_state"):
             transform.set_random_state(seed)
         if hasattr(getattr(loader, "sampler", None), "set_epoch"):
-            loader.sampler.set_epoch(epoch)
+            loader.sampler.set_epoch(engine.state.epoch)
+
+    def _seed_iteration(self, engine: Engine) -> None:
+        self._seed_everything(engine.state.epoch, engine.state.iteration)
+
+    def _seed_everything(self, epoch: int, iteration: int) -> int:
+        entropy = (self.seed, epoch, iteration, idist.get_rank())
+        seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002  # MONAI's transforms and loaders draw from the global state
+        torch.manual_seed(seed)
+        return seed
 
 
 class _LearningRates:

@@ -11,11 +11,12 @@ from torch import nn
 
 from .best_model import BestModel
 from .checkpoint import Checkpoint
-from .finite_loss import FiniteLoss
+from .finite import Finite
 from .history import History, TensorBoard
 from .preview import Preview
 from .progress import Progress
-from .schedules import EpochSeed
+from .schedules import Seeding
+from .stop import Stop
 
 __all__ = ["StandardHandlers", "standard_handlers"]
 
@@ -49,6 +50,10 @@ def standard_handlers(
     val_interval: int = 1,
     seed: int = 0,
     settings: Mapping[str, Any] | None = None,
+    others: Mapping[str, Any] | None = None,
+    resume: str = "auto",
+    checkpoint_minutes: float = 10.0,
+    hours: float | None = None,
     preview_cases: int = 6,
 ) -> StandardHandlers:
     """Seeding, validation, history, previews, best model, progress, checkpoint and recovery, for a trainer.
@@ -56,28 +61,30 @@ def standard_handlers(
     Args:
         evaluator: validates every ``val_interval`` epochs and after the last.
         network: the segmentor, whose best weights are kept.
-        output_dir: gets ``last.pt``, ``history.csv``, ``previews/`` and ``tensorboard/``.
+        output_dir: gets ``last.safetensors``, ``history.csv``, ``previews/`` and ``tensorboard/``.
         models_dir: gets ``model.pt`` and ``model.safetensors``; ``output_dir`` by default.
         val_interval: epochs between validations.
-        seed: of the run; every epoch is seeded from it.
+        seed: of the run; every epoch and iteration is seeded from it.
         settings: plain values that must not change when the run is started again, by their names.
+        others: further objects whose state a checkpoint keeps, by name: metrics of the training, an average.
+        resume: ``auto`` goes on from a checkpoint in ``output_dir``, ``never`` refuses to start beside one.
+        checkpoint_minutes: longest time without a checkpoint; there is one after every epoch in any case.
+        hours: end the run in good order after that time; None for no limit.
         preview_cases: validation cases on each sheet; 0 for no sheets.
 
     Raises:
-        CheckpointError: when the run starts: ``last.pt`` is of another run.
-        DivergenceError: after an epoch whose loss is not finite.
+        ValueError: ``resume`` is neither of the two.
+        CheckpointError: when the run starts: the checkpoint is of another run.
+        DataError: a batch is not finite.
+        DivergenceError: a loss term or a gradient is not finite.
+        SystemExit: the run was asked to stop, see :class:`Stop`.
     """
     output = Path(output_dir).absolute()
     models = output if models_dir is None else Path(models_dir).absolute()
     best = BestModel(network, models)
     history = History(evaluator, output / "history.csv")
     best.attach(evaluator)
-    handlers: list[_Handler] = [
-        EpochSeed(seed),
-        FiniteLoss(),
-        _Validation(evaluator, val_interval),
-        history,
-    ]
+    handlers: list[_Handler] = [Seeding(seed), Finite(), _Validation(evaluator, val_interval), history]
     if idist.get_rank() == 0:
         places = f"model {models / 'model.pt'}, curves {output / 'history.csv'}"
         board = TensorBoard(history, output / "tensorboard")
@@ -88,10 +95,14 @@ def standard_handlers(
             evaluator.add_event_handler(Events.COMPLETED, _show, preview, board)
             places += f", pictures {output / 'previews'}"
         handlers.append(Progress(history, best, places=places))
-    handlers.append(
-        Checkpoint(output / "last.pt", others={"best": best, "history": history}, settings=settings)
+    checkpoint = Checkpoint(
+        output / "last.safetensors",
+        others={"best": best, "history": history, **(others or {})},
+        settings=settings,
+        resume=resume,
+        minutes=checkpoint_minutes,
     )
-    return StandardHandlers(handlers)
+    return StandardHandlers([*handlers, Stop(checkpoint, evaluator, hours=hours), checkpoint])
 
 
 class _Validation:
@@ -110,5 +121,5 @@ class _Validation:
 
 
 def _show(evaluator: Engine, preview: Preview, board: TensorBoard) -> None:
-    if board.writer is not None and preview.sheet is not None:
-        board.writer.add_image("validation", preview.sheet, evaluator.state.epoch, dataformats="HWC")
+    if preview.sheet is not None:
+        board.add_picture("validation", preview.sheet, evaluator.state.epoch)

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from segadv_monai.data import datalist, labels_of
+from segadv_monai.data import datalist, identity_of, labels_of
 from segadv_monai.protocols import DataError
 
 CONTENT: dict[str, Any] = {
@@ -38,6 +38,15 @@ def test_a_relative_folder_gives_absolute_paths(tmp_path: Path, monkeypatch: pyt
     written(tmp_path)
     monkeypatch.chdir(tmp_path.parent)
     assert datalist(tmp_path.name) == datalist(tmp_path)
+
+
+def test_a_data_set_is_known_again_wherever_it_lies_and_not_after_a_change(tmp_path: Path) -> None:
+    for name in ("here", "there", "changed"):
+        (tmp_path / name).mkdir()
+    here, there = written(tmp_path / "here"), written(tmp_path / "there")
+    changed = written(tmp_path / "changed", training=CONTENT["validation"])
+    assert identity_of(here) == identity_of(there) != identity_of(changed)
+    assert identity_of(here).startswith("toy (1 training, 1 validation ")
 
 
 def test_an_image_may_be_a_list_of_files_that_become_its_channels(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from monai.data import DataLoader, Dataset
 from monai.transforms import Compose, RandShiftIntensity
 from torch import nn
 
-from segadv_monai.handlers import CosineDecay, EpochSeed, ScaledLogisticSchedule, StepDecay
+from segadv_monai.handlers import CosineDecay, ScaledLogisticSchedule, Seeding, StepDecay
 from segadv_monai.layers import ScaledLogistic
 
 
@@ -65,8 +65,13 @@ def drawn(epochs: range, seed: int) -> dict[int, list[float]]:
         values.setdefault(engine.state.epoch, []).extend(numbers)
 
     engine = Engine(step)
-    EpochSeed(seed).attach(engine)
-    engine.add_event_handler(Events.STARTED, lambda e: setattr(e.state, "epoch", epochs.start - 1))
+    Seeding(seed).attach(engine)
+
+    def start(engine: Engine) -> None:
+        engine.state.epoch = epochs.start - 1
+        engine.state.iteration = engine.state.epoch * len(loader)
+
+    engine.add_event_handler(Events.STARTED, start)
     engine.run(loader, max_epochs=epochs.stop - 1)
     return values
 
