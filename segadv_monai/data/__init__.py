@@ -1,16 +1,26 @@
 from .atomic import atomic_write
 from .check import check_dataset
-from .decathlon import datalist, labels_of
+from .decathlon import datalist, identity_of, labels_of
 from .files import image_files
+from .findings import DataReport, Finding
+from .hashes import digest_of, file_hashes, sha256_of
+from .loader import SeededLoader
 from .sample import sample_data
 from .save import SaveSegmentationd
 
 __all__ = [
+    "DataReport",
+    "Finding",
     "SaveSegmentationd",
+    "SeededLoader",
     "atomic_write",
     "check_dataset",
     "datalist",
+    "digest_of",
+    "file_hashes",
+    "identity_of",
     "image_files",
     "labels_of",
     "sample_data",
+    "sha256_of",
 ]

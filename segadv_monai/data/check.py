@@ -1,21 +1,49 @@
 """One look at every file of a data set before training, so that a fault shows in seconds and by name."""
 
+import hashlib
+import logging
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import ImageFile
+from tqdm import tqdm
 
 from segadv_monai.protocols import DataError
 
-from .decathlon import datalist, labels_of
-from .files import PICTURE_SUFFIXES, read_array, suffix
+from .case_check import Case, Expected, check_case
+from .decathlon import datalist, labels_and_instances
+from .facts_cache import FactsCache, Stamp, stamp_of
+from .file_facts import FileFacts, facts_of
+from .files import read_bytes
+from .findings import DataReport, Finding
+from .set_check import check_set
 
 __all__ = ["check_dataset"]
+
+_LOG = logging.getLogger("segadv_monai")
+
+
+class _Wanted(NamedTuple):
+    """A file that has to be read, as it was before it is."""
+
+    path: str
+    is_label: bool
+    stamp: Stamp | None
+
+
+class _Look(NamedTuple):
+    """At one file in one role: its facts, or the line that says why there are none."""
+
+    path: str
+    is_label: bool
+    facts: FileFacts | str
+    sha256: str = ""
+    is_known: bool = False
 
 
 def check_dataset(
@@ -24,34 +52,108 @@ def check_dataset(
     sections: Sequence[str] = ("training", "validation"),
     spatial_dims: int,
     in_channels: int,
-) -> None:
+    allow_shared: bool = False,
+    quiet: bool = False,
+) -> DataReport:
     """Decode every image and label once and compare them with each other, the labels' names and the network.
+
+    What was found in a file is kept in the cache folder (``SEGADV_CACHE``): a file that has not changed is
+    not read again. The findings are logged as a table, the worst first, and summed up in one line.
 
     Args:
         dataset_dir: the folder of the ``dataset.json``.
         sections: lists of cases to look at.
         spatial_dims: 2 or 3, as the network has it.
         in_channels: channels of an image, as the network has them.
+        allow_shared: whether the same image may stand in two of the sections.
+        quiet: whether to log nothing and show no progress, as all but one process of a distributed run do.
 
     Raises:
         DataError: the first fault in the order of the data set, and in how many more cases there are faults.
     """
-    allowed = labels_of(dataset_dir)
-    cases = [case for section in sections for case in datalist(dataset_dir, section)]
+    started = time.monotonic()
+    root = Path(dataset_dir).expanduser().absolute()
+    expected = Expected(spatial_dims, in_channels, *labels_and_instances(root))
+    cases = [
+        Case(section, _paths(case["image"]), str(case["label"]))
+        for section in sections
+        for case in datalist(root, section)
+    ]
+    looks = _look_at_all(cases, FactsCache(root), quiet=quiet)
+    read = {look.path for look in looks if not look.is_known}
+    report = DataReport(
+        root=str(root),
+        cases={section: sum(case.section == section for case in cases) for section in sections},
+        findings=tuple(_findings(cases, looks, expected, allow_shared=allow_shared)),
+        hashes={_relative(look.path, root): look.sha256 for look in looks if look.sha256},
+        known=sum(read.isdisjoint((*case.images, case.label)) for case in cases),
+        seconds=time.monotonic() - started,
+    )
+    _tell(report, quiet=quiet)
+    return report
 
-    def problem(case: dict[str, Any]) -> str:
-        try:
-            _check_case(case, list(allowed), spatial_dims, in_channels)
-        except DataError as error:
-            return str(error)
-        return ""
 
-    with _whole_pictures_only(), ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
-        problems = [found for found in pool.map(problem, cases) if found]
-    if problems:
-        more = len(problems) - 1
-        ending = f" (and {more} more {'case' if more == 1 else 'cases'} with faults)" if more else ""
-        raise DataError(problems[0] + ending)
+def _findings(
+    cases: Sequence[Case], looks: Sequence[_Look], expected: Expected, *, allow_shared: bool
+) -> Iterator[Finding]:
+    facts = {(look.path, look.is_label): look.facts for look in looks}
+    for number, case in enumerate(cases):
+        for severity, message in check_case(case, facts, expected):
+            yield Finding(severity, message, number)
+    hashes = {look.path: look.sha256 for look in looks if look.sha256}
+    for severity, message in check_set(
+        cases, facts, hashes, labels=expected.labels, allow_shared=allow_shared
+    ):
+        yield Finding(severity, message)
+
+
+def _paths(images: str | list[str]) -> tuple[str, ...]:
+    return (images,) if isinstance(images, str) else tuple(images)
+
+
+def _relative(path: str, root: Path) -> str:
+    inside = Path(os.path.normpath(path))
+    return inside.relative_to(root).as_posix() if inside.is_relative_to(root) else str(inside)
+
+
+def _look_at_all(cases: Sequence[Case], cache: FactsCache, *, quiet: bool) -> list[_Look]:
+    """Each file once for each role, several at a time; decoding and hashing let other threads run."""
+    wanted = dict.fromkeys(
+        pair for case in cases for pair in [*((path, False) for path in case.images), (case.label, True)]
+    )
+    looks: list[_Look] = []
+    unknown: list[_Wanted] = []
+    for path, is_label in wanted:
+        stamp = stamp_of(Path(path))
+        known = None if stamp is None else cache.unchanged(Path(path), stamp, is_label=is_label)
+        if known is None:
+            unknown.append(_Wanted(path, is_label, stamp))
+        else:
+            looks.append(_Look(path, is_label, known[1], known[0], is_known=True))
+    workers = min(8, os.cpu_count() or 1)
+    with _whole_pictures_only(), ThreadPoolExecutor(workers) as pool:
+        found = pool.map(lambda item: _look(item, cache), unknown)
+        # None: a bar on a terminal and nothing elsewhere.
+        hidden = True if quiet else None
+        looks += tqdm(found, "checking files", len(unknown), leave=False, disable=hidden, dynamic_ncols=True)
+    cache.write()
+    return looks
+
+
+def _look(wanted: _Wanted, cache: FactsCache) -> _Look:
+    path, is_label, stamp = wanted
+    sha256 = ""
+    try:
+        content = read_bytes(path)
+        sha256 = hashlib.sha256(content).hexdigest()
+        facts = cache.same_content(Path(path), sha256, is_label=is_label)
+        if facts is None:
+            facts = facts_of(Path(path), content, is_label=is_label)
+    except DataError as error:
+        return _Look(path, is_label, str(error), sha256)
+    if stamp is not None:
+        cache.keep(Path(path), stamp, sha256=sha256, facts=facts, is_label=is_label)
+    return _Look(path, is_label, facts, sha256)
 
 
 @contextmanager
@@ -65,80 +167,15 @@ def _whole_pictures_only() -> Iterator[None]:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def _check_case(case: dict[str, Any], allowed: list[int], spatial_dims: int, in_channels: int) -> None:
-    image = _read_image(case["image"])
-    first = case["image"] if isinstance(case["image"], str) else case["image"][0]
-    _check_against_network(first, image, spatial_dims, in_channels)
-    label = read_array(case["label"], is_label=True)
-    _check_label(case["label"], label, allowed)
-    if label.shape[:-1] != image.shape[:-1]:
-        raise DataError(
-            f"{case['label']} is {_size(case['label'], label)} but its image {first} is "
-            f"{_size(first, image)}: both must have the same size."
-        )
-
-
-def _read_image(paths: str | list[str]) -> NDArray[Any]:
-    """One file, or several of one channel each."""
-    files = [paths] if isinstance(paths, str) else paths
-    arrays = [read_array(path) for path in files]
-    for path, array in zip(files, arrays, strict=True):
-        _check_finite(path, array)
-        if array.shape[:-1] != arrays[0].shape[:-1]:
-            raise DataError(
-                f"{path} is {_size(path, array)} but {files[0]} of the same case is "
-                f"{_size(files[0], arrays[0])}: the channels of an image must have the same size."
-            )
-        if len(files) > 1 and array.shape[-1] != 1:
-            raise DataError(
-                f"{path} has {array.shape[-1]} channels: in a list of files each has one, "
-                "or give a single file."
-            )
-    return np.concatenate(arrays, axis=-1) if len(arrays) > 1 else arrays[0]
-
-
-def _check_against_network(path: str, image: NDArray[Any], spatial_dims: int, in_channels: int) -> None:
-    has, wants = (image.ndim - 1, image.shape[-1]), (spatial_dims, in_channels)
-    if has != wants:
-        raise DataError(
-            f"{path} holds {_kind(*has)} but the network expects {_kind(*wants)}: set "
-            f"--network_def#spatial_dims {has[0]} and --network_def#in_channels {has[1]}, "
-            "or choose other data."
-        )
-
-
-def _check_finite(path: str, array: NDArray[Any]) -> None:
-    if array.dtype.kind in "fc" and not np.isfinite(array).all():
-        count = int(np.count_nonzero(~np.isfinite(array)))
-        raise DataError(f"{path} holds {count} values that are not finite (NaN or infinite): replace them.")
-
-
-def _check_label(path: str, label: NDArray[Any], allowed: list[int]) -> None:
-    if label.shape[-1] != 1:
-        raise DataError(
-            f"{path} has {label.shape[-1]} channels: a label map has one, whose values are the keys "
-            "of labels in dataset.json."
-        )
-    _check_finite(path, label)
-    strange = [value for value in np.unique(label).tolist() if value not in allowed]
-    if strange:
-        found = ", ".join(f"{value:g}" for value in strange[:5]) + (", …" if len(strange) > 5 else "")
-        raise DataError(
-            f"{path} holds the label values {found} but labels of dataset.json allows {_listed(allowed)}: "
-            "name them there or convert the file."
-        )
-
-
-def _kind(spatial_dims: int, channels: int) -> str:
-    noun = "volumes" if spatial_dims == 3 else "images"
-    return f"{spatial_dims}D {noun} with {channels} {'channel' if channels == 1 else 'channels'}"
-
-
-def _size(path: str, array: NDArray[Any]) -> str:
-    """Width first for pictures, as viewers say it."""
-    size = array.shape[:-1]
-    return " x ".join(str(n) for n in (reversed(size) if suffix(path) in PICTURE_SUFFIXES else size))
-
-
-def _listed(values: Sequence[int]) -> str:
-    return ", ".join(str(value) for value in values)
+def _tell(report: DataReport, *, quiet: bool) -> None:
+    errors = report.of("error")
+    if not quiet:
+        level = logging.ERROR if errors else logging.WARNING if report.of("warning") else logging.INFO
+        # A single fault is told by the error itself.
+        if len(report.findings) > bool(errors):
+            _LOG.log(level, report.table())
+        _LOG.info(report.summary())
+    if errors:
+        more = len({finding.case for finding in errors} - {errors[0].case})
+        ending = f" (and {more} more {'case' if more == 1 else 'cases'} with faults)" if more else ""
+        raise DataError(errors[0].message + ending)

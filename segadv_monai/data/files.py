@@ -4,9 +4,11 @@ Volumes are read with nibabel alone: ITK loads a truncated NIfTI file as if it w
 """
 
 import gzip
+import io
+import math
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import nibabel
 import numpy as np
@@ -18,7 +20,17 @@ from PIL import Image
 
 from segadv_monai.protocols import DataError
 
-__all__ = ["PICTURE_SUFFIXES", "VOLUME_SUFFIXES", "image_files", "read_array", "stem", "suffix"]
+__all__ = [
+    "PICTURE_SUFFIXES",
+    "VOLUME_SUFFIXES",
+    "decode",
+    "image_files",
+    "read_bytes",
+    "stem",
+    "suffix",
+]
+
+_Decoded: TypeAlias = tuple[NDArray[Any], NDArray[np.float64] | None]
 
 PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff")
 VOLUME_SUFFIXES = (".nii.gz", ".nii")
@@ -27,6 +39,8 @@ _UNREADABLE = (
     *(OSError, EOFError, ValueError, SyntaxError, zlib.error),
     *(ImageFileError, HeaderDataError, WrapStructError, Image.DecompressionBombError),
 )
+# A cube with edges of a micrometre: 3D microscopy has larger ones.
+_LEAST_VOXEL_MM3 = 1e-12
 _PLAIN_MODES = ("1", "L", "I", "F", "I;16", "I;16B", "I;16L", "RGB")
 
 
@@ -78,31 +92,51 @@ def stem(path: str | Path) -> str:
     return name[: len(name) - len(suffix(name))]
 
 
-def read_array(path: str | Path, *, is_label: bool = False) -> NDArray[Any]:
-    """Decode a file to its last byte.
+def read_bytes(path: str | Path) -> bytes:
+    """Read a file whole.
 
     Args:
-        path: a picture or a NIfTI volume.
-        is_label: whether it is a label map, whose palette indices are its values.
-
-    Shape:
-        ``(*S, channels)``, ``S`` rows and columns of a picture, the axes of a volume as they are stored.
+        path: the file.
 
     Raises:
-        DataError: the file is missing, of a kind that cannot be read here, damaged, or of a colour mode that
-            has to be converted.
+        DataError: the file is missing or cannot be read.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: there is no such file; mend its path in dataset.json or put it there.")
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be read ({error.strerror or error}): mend its permissions."
+        ) from error
+
+
+def decode(path: str | Path, content: bytes, *, is_label: bool = False) -> _Decoded:
+    """Decode the content of a file to its last byte.
+
+    Args:
+        path: a picture or a NIfTI volume.
+        content: its bytes.
+        is_label: whether it is a label map, whose palette indices are its values.
+
+    Returns:
+        the array ``(*S, channels)``, ``S`` rows and columns of a picture, the stored axes of a volume; and
+        the affine ``(4, 4)`` of a volume, from indices to mm, None of a picture.
+
+    Raises:
+        DataError: the file is of a kind that cannot be read here, damaged, of a colour mode that has to be
+            converted, or places its voxels nowhere.
+    """
+    path = Path(path)
     kind = suffix(path)
     if not kind:
         known = ", ".join((*PICTURE_SUFFIXES, *VOLUME_SUFFIXES))
         raise DataError(f"{path} is of a kind that cannot be read here: convert it to one of {known}.")
     try:
         if kind in VOLUME_SUFFIXES:
-            return _read_volume(path)
-        return _read_label_picture(path) if is_label else _read_picture(path)
+            return _decode_volume(path, content)
+        return _decode_picture(path, content, is_label=is_label), None
     except DataError:
         raise
     except _UNREADABLE as error:
@@ -114,30 +148,42 @@ def _is_image(path: Path) -> bool:
     return bool(suffix(path)) and path.is_file() and not path.name.startswith(".")
 
 
-def _read_picture(path: Path) -> NDArray[Any]:
-    with Image.open(path) as picture:
-        if picture.mode not in _PLAIN_MODES:
+def _decode_picture(path: Path, content: bytes, *, is_label: bool) -> NDArray[Any]:
+    with Image.open(io.BytesIO(content)) as picture:
+        if not is_label and picture.mode not in _PLAIN_MODES:
             raise DataError(f"{path} is a picture of mode {picture.mode}: convert it to RGB or to grey.")
         array = np.asarray(picture)
     return array if array.ndim == 3 else array[..., None]
 
 
-def _read_label_picture(path: Path) -> NDArray[Any]:
-    with Image.open(path) as picture:
-        array = np.asarray(picture)
-    return array if array.ndim == 3 else array[..., None]
-
-
-def _read_volume(path: Path) -> NDArray[Any]:
+def _decode_volume(path: Path, content: bytes) -> _Decoded:
     """Decompress everything first: the checksum at the file's end is then compared, too."""
-    content = path.read_bytes()
     if suffix(path) == ".nii.gz":
         content = gzip.decompress(content)
     sizes = (int.from_bytes(content[:4], "little"), int.from_bytes(content[:4], "big"))
     kind = nibabel.Nifti2Image if 540 in sizes else nibabel.Nifti1Image
-    array = np.asanyarray(kind.from_bytes(content).dataobj)
+    _check_spacing(path, kind, content)
+    volume = kind.from_bytes(content)
+    array = np.asanyarray(volume.dataobj)
     if array.dtype.kind not in "biuf":
         raise DataError(f"{path} holds values of type {array.dtype}: convert them to plain numbers.")
     if array.ndim not in (2, 3, 4):
         raise DataError(f"{path} has {array.ndim} axes: a volume has 3, or 4 with the channels last.")
-    return array if array.ndim == 4 else array[..., None]
+    affine = np.asarray(volume.affine, dtype=np.float64)
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine)) < _LEAST_VOXEL_MM3:
+        raise DataError(f"{path} has an affine that places its voxels nowhere: mend its header.")
+    return (array if array.ndim == 4 else array[..., None]), affine
+
+
+def _check_spacing(path: Path, kind: type[nibabel.Nifti1Image], content: bytes) -> None:
+    """Before nibabel sees it, who would set a zero to 1 and take a minus away."""
+    size = kind.header_class.sizeof_hdr
+    if len(content) < size:
+        raise EOFError(f"{len(content)} bytes are less than a header")
+    header: Any = kind.header_class
+    header = header(content[:size], check=False)
+    axes = min(int(header["dim"][0]), 3)
+    spacing = [float(length) for length in header["pixdim"][1 : 1 + axes]]
+    if not all(0 < length < math.inf for length in spacing):
+        told = " x ".join(f"{length:g}" for length in spacing)
+        raise DataError(f"{path} has the spacing {told} mm: each must be greater than 0; mend its header.")

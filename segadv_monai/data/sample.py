@@ -1,7 +1,6 @@
 """Data sets that are generated on first use, so that every bundle runs before any data is at hand."""
 
 import json
-import os
 import shutil
 import uuid
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from typing import Any
 
 from segadv_monai.protocols import ConfigError, DataError
 
+from .cache import cache_dir
 from .sample_ct import CT_VOLUMES, write_ct_case
 from .sample_dermoscopy import DERMOSCOPY, write_dermoscopy_case
 
@@ -51,7 +51,7 @@ def sample_data(name: str, directory: str | Path | None = None) -> str:
     """
     if name not in _RECIPES:
         raise ConfigError(f"there is no sample data set {name!r}: choose one of {', '.join(_RECIPES)}.")
-    target = Path(directory) if directory is not None else _cache() / f"{name}-{_VERSION}"
+    target = Path(directory) if directory is not None else cache_dir() / f"{name}-{_VERSION}"
     target = target.expanduser().absolute()
     if not _is_complete(target, name):
         try:
@@ -63,13 +63,6 @@ def sample_data(name: str, directory: str | Path | None = None) -> str:
                     "set the environment variable SEGADV_CACHE to a folder that can be written."
                 ) from error
     return str(target)
-
-
-def _cache() -> Path:
-    own = os.environ.get("SEGADV_CACHE")
-    if own:
-        return Path(own)
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "segadv_monai"
 
 
 def _is_complete(target: Path, name: str) -> bool:
