@@ -1,7 +1,24 @@
+from .check import check
 from .device import resolve_device
 from .errors import begin
-from .overrides import check_overrides
+from .findings import Finding
+from .judge import Judgement, StaticFinding, judge
+from .layout import check_bundle, config_sets
+from .manifest import Manifest
 from .preflight import preflight
 from .root import root
 
-__all__ = ["begin", "check_overrides", "preflight", "resolve_device", "root"]
+__all__ = [
+    "Finding",
+    "Judgement",
+    "Manifest",
+    "StaticFinding",
+    "begin",
+    "check",
+    "check_bundle",
+    "config_sets",
+    "judge",
+    "preflight",
+    "resolve_device",
+    "root",
+]

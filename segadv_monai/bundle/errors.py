@@ -1,6 +1,7 @@
 """A user's fault ends a command with one line, a bug with everything that helps to find it."""
 
 import dis
+import errno
 import os
 import sys
 from collections.abc import Iterator
@@ -9,37 +10,81 @@ from types import TracebackType
 
 from segadv_monai.protocols import SegAdvError
 
-from .overrides import check_overrides
+from .check import check
+from .overrides import read_command
+from .surroundings import process_rank
 
 __all__ = ["begin"]
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM)
+
 
 def begin() -> None:
-    """First step of a run: check the settings of the command line and give faults one line from here on.
+    """First step of a run: check it, and give the user's faults one line from here on.
 
     Under any other program than ``python -m monai.bundle run`` it does nothing. With ``SEGADV_TRACEBACK`` set
-    in the environment every fault keeps its traceback.
+    in the environment every fault that is raised keeps its traceback.
 
     Raises:
-        ConfigError: the command line has a setting that the config has no place for.
+        SystemExit: with code 1, if the check finds an error. All findings have been printed then, by the
+            first process of a distributed run.
     """
     if Path(sys.argv[0]).parts[-3:] != ("monai", "bundle", "__main__.py") or sys.argv[1:2] != ["run"]:
         return
     if not os.environ.get("SEGADV_TRACEBACK"):
         sys.excepthook = _one_line
-    check_overrides(sys.argv[2:])
+    command = read_command(sys.argv[2:])
+    ids = {name: command.options[name] for name in ("init_id", "final_id") if command.options.get(name)}
+    meta_file = command.options.get("meta_file")
+    findings = [*command.findings]
+    if command.config_files:
+        findings += check(
+            command.config_files,
+            command.overrides,
+            run_id=command.options.get("run_id", "run"),
+            meta_file=meta_file if isinstance(meta_file, str) else None,
+            sources=command.sources,
+            **ids,
+        )
+    if process_rank() == 0:
+        sys.stderr.writelines(f"{finding.severity}: {finding}\n" for finding in findings)
+    if any(finding.severity == "error" for finding in findings):
+        raise SystemExit(1)
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("interrupted: the same command goes on after the last finished epoch.\n")
-        return
-    faults = [link for link in _chain(error) if isinstance(link, SegAdvError) or _is_refusal(link)]
-    if not faults:
+    line = _interruption(kind) or _fault(error) or _refused_by_the_system(error)
+    if not line:
         sys.__excepthook__(kind, error, trace)
         return
-    message = " ".join(str(faults[-1]).split())
-    sys.stderr.write(f"error: {message}\n")
+    process = f"rank {process_rank()}: " if process_rank() else ""
+    sys.stderr.write(f"{process}{' '.join(line.split())}\n")
+
+
+def _interruption(kind: type[BaseException]) -> str:
+    if not issubclass(kind, KeyboardInterrupt):
+        return ""
+    return "interrupted: the same command goes on from the last checkpoint."
+
+
+def _fault(error: BaseException) -> str:
+    faults = [link for link in _chain(error) if isinstance(link, SegAdvError) or _is_refusal(link)]
+    return f"error: {faults[-1]}" if faults else ""
+
+
+def _refused_by_the_system(error: BaseException) -> str:
+    """What a full disk or a place that may not be written says."""
+    for link in _chain(error):
+        if not isinstance(link, OSError) or link.errno not in (*_FULL, *_FORBIDDEN):
+            continue
+        place = f"{os.fsdecode(link.filename)}: " if isinstance(link.filename, str | bytes) else ""
+        remedy = "free space" if link.errno in _FULL else "allow it"
+        return (
+            f"error: {place}{link.strerror}: {remedy} or choose another --output_dir; the same command "
+            "goes on from the last checkpoint."
+        )
+    return ""
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -1,94 +1,116 @@
-"""Settings of the command line against the config that they are meant to change.
+"""The command line of a run, as ``python -m monai.bundle run`` understands it."""
 
-MONAI takes any ``--key value``: one that no line of the config reads changes nothing, silently.
-"""
-
-import ast
-import difflib
 import inspect
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from monai.bundle import ConfigParser
-from monai.bundle.scripts import run
-from monai.utils.module import optional_import
+from fire.parser import DefaultParseValue, SeparateFlagArgs
+from monai.bundle import ConfigWorkflow
+from monai.bundle.scripts import create_workflow, run
 
-from segadv_monai.protocols import ConfigError
+from .findings import Finding
+from .merged import COMMAND_LINE, load
 
-__all__ = ["check_overrides"]
+__all__ = ["read_command"]
 
-_OWN_ARGUMENTS = frozenset(inspect.signature(run).parameters) - {"override"}
+_POSITIONS = [name for name in inspect.signature(run).parameters if name != "override"]
+_OWN_OPTIONS = {
+    name
+    for part in (run, create_workflow, ConfigWorkflow)
+    for name in inspect.signature(part).parameters
+    if name not in ("override", "kwargs")
+}
 
 
-def check_overrides(arguments: Sequence[str]) -> None:
-    """Refuse settings that the config has no place for.
+@dataclass(frozen=True)
+class _RunCommand:
+    """What a command line asks for.
 
     Args:
-        arguments: what follows ``monai.bundle run`` on the command line.
-
-    Raises:
-        ConfigError: there is no such id, entry or argument; the nearest name is suggested.
+        config_files: paths, in the order in which they are merged.
+        overrides: values by the ids that they are for.
+        sources: for each override the file that it comes from, or ``command line``.
+        options: what MONAI keeps for itself, such as ``run_id`` and ``meta_file``.
+        findings: settings that MONAI would drop or take for something else.
     """
-    given = _parse(arguments)
-    files: Any = given.get("config_file")
-    if "args_file" in given:
-        stored = ConfigParser.load_config_file(given["args_file"])
-        files = files or stored.get("config_file")
-        given = {**stored, **given}
-    if not files:
-        return
-    config = ConfigParser.load_config_files(_as_list(files) if isinstance(files, str) else files)
-    for key in given.keys() - _OWN_ARGUMENTS:
-        _check(key, config)
+
+    config_files: tuple[str, ...]
+    overrides: dict[str, Any]
+    sources: dict[str, str]
+    options: dict[str, Any]
+    findings: tuple[Finding, ...]
 
 
-def _parse(arguments: Sequence[str]) -> dict[str, str]:
-    given = {}
-    for word, following in zip(arguments, [*arguments[1:], ""], strict=False):
-        if word.startswith("--"):
-            key, equals, value = word[2:].partition("=")
-            given[key.replace("-", "_")] = value if equals else following
-    return given
+def read_command(arguments: Sequence[str]) -> _RunCommand:
+    """Read a command line.
+
+    Args:
+        arguments: what follows ``monai.bundle run``.
+    """
+    given = {key: DefaultParseValue(value) for key, value in _pairs(arguments)}
+    stored, findings = load(given["args_file"]) if given.get("args_file") else ({}, [])
+    findings += _misleading(given, COMMAND_LINE)
+    findings += _misleading({key: 0 for key in stored if key not in given}, str(given.get("args_file")))
+    merged = {**stored, **{key: value for key, value in given.items() if value is not None}}
+    for key in stored.keys() & given.keys():
+        if isinstance(stored[key], dict) and isinstance(given[key], dict):
+            merged[key] = {**stored[key], **given[key]}
+    options = {key: value for key, value in merged.items() if key in _OWN_OPTIONS}
+    overrides = {
+        key: value for key, value in merged.items() if key not in _OWN_OPTIONS and not key.startswith("+")
+    }
+    sources = {
+        key: COMMAND_LINE if given.get(key) is not None else str(given.get("args_file")) for key in overrides
+    }
+    files = tuple(_files(options.get("config_file")))
+    return _RunCommand(files, overrides, sources, options, tuple(findings))
 
 
-def _as_list(files: str) -> list[str]:
-    try:
-        parsed = ast.literal_eval(files)
-    except (SyntaxError, ValueError):
-        parsed = [name.strip() for name in files.strip("[]").split(",")]
-    return [parsed] if isinstance(parsed, str) else list(parsed)
+def _pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Names and texts of the settings; those without a name take the first places that are left."""
+    words, _ = SeparateFlagArgs(list(arguments))
+    named: dict[str, str] = {}
+    unnamed = []
+    is_value = False
+    for word, following in zip(words, [*words[1:], "--"], strict=False):
+        if is_value:
+            is_value = False
+        elif _is_option(word):
+            key, equals, value = word.lstrip("-").partition("=")
+            is_value = not equals and not _is_option(following)
+            key, value = _flag(key.replace("-", "_")) if not equals and not is_value else (key, value)
+            named[key.replace("-", "_")] = following if is_value else value
+        else:
+            unnamed.append(word)
+    yield from zip((name for name in _POSITIONS if name not in named), unnamed, strict=False)
+    yield from named.items()
 
 
-def _check(key: str, config: Mapping[str, Any]) -> None:
-    place: Any = config
-    done: list[str] = []
-    for part in key.lstrip("+~").replace("::", "#").split("#"):
-        names = _names_in(place)
-        if part not in names:
-            nearest = difflib.get_close_matches(part, names, n=1)
-            hint = f"did you mean --{'#'.join([*done, nearest[0]])}?" if nearest else "look into the config."
-            where = f" in {'#'.join(done)}" if done else ""
-            raise ConfigError(f"--{key}: there is no {part}{where}: {hint}")
-        place = _entry(place, part)
-        done.append(part)
+def _is_option(word: str) -> bool:
+    """Whether it is a name; a negative number is a value."""
+    return bool(re.match(r"--|-[a-zA-Z]", word))
 
 
-def _names_in(place: Any) -> list[str]:
-    if isinstance(place, list):
-        return [str(i) for i in range(len(place))]
-    if not isinstance(place, dict):
-        return []
-    return [*place, *_arguments_of(place.get("_target_")), "_disabled_", "_requires_"]
+def _flag(key: str) -> tuple[str, str]:
+    """A name without value is true; with ``no`` before it, false."""
+    is_negated = key.startswith("no") and key not in _OWN_OPTIONS
+    return (key[2:], "False") if is_negated else (key, "True")
 
 
-def _arguments_of(target: Any) -> list[str]:
-    """What the component would take although the config leaves it at its default."""
-    if not isinstance(target, str) or "." not in target:
-        return []
-    module, _, name = target.rpartition(".")
-    component, found = optional_import(module, name=name)
-    return list(inspect.signature(component).parameters) if found else []
+def _misleading(given: Mapping[str, Any], source: str) -> Iterator[Finding]:
+    for key, value in given.items():
+        if key.startswith("+"):
+            reason = "as a setting + replaces what is there"
+            yield Finding(source, f"--{key}", reason, f'write "{key}" into a config file.')
+        elif value is None and key not in _OWN_OPTIONS:
+            reason = "MONAI drops a None of the command line"
+            yield Finding(source, f"--{key}", reason, f'write "{key}": null into a config file.')
 
 
-def _entry(place: Any, part: str) -> Any:
-    return place[int(part)] if isinstance(place, list) else place.get(part)
+def _files(given: Any) -> list[str]:
+    """MONAI takes one path, several with commas between them, or a list."""
+    if isinstance(given, str):
+        return [name.strip(" '\"") for name in given.strip("[]").split(",")]
+    return [str(name) for name in given or ()]

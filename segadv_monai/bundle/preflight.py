@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import torch
 
-from segadv_monai.data import check_dataset, datalist, labels_of
+from segadv_monai.data import DataReport, check_dataset, labels_of
 from segadv_monai.protocols import ConfigError
 
 from .device import resolve_device
+from .surroundings import process_rank
 
 __all__ = ["preflight"]
 
@@ -22,8 +23,11 @@ def preflight(
     device: str | torch.device = "auto",
     sections: Sequence[str] = ("training", "validation"),
     batch_size: int = 1,
-) -> None:
+    allow_shared: bool = False,
+) -> DataReport:
     """Check device, regions and every file of a data set against the network.
+
+    What was found in the files comes back, for the :class:`Manifest` of the run.
 
     Args:
         dataset_dir: the folder of the ``dataset.json``.
@@ -34,6 +38,7 @@ def preflight(
         device: where to run.
         sections: lists of cases that the run uses.
         batch_size: of the training.
+        allow_shared: whether the same image may stand in two of the sections.
 
     Raises:
         ConfigError: the device is not there; regions, labels, maps or the batch size do not fit.
@@ -50,10 +55,18 @@ def preflight(
             f"there are {len(regions)} regions for {out_channels} maps of the network: set "
             f"--network_def#out_channels {len(regions)}, or mend --regions."
         )
-    check_dataset(dataset_dir, sections=sections, spatial_dims=spatial_dims, in_channels=in_channels)
-    cases = len(datalist(dataset_dir, "training")) if "training" in sections else batch_size
+    report = check_dataset(
+        dataset_dir,
+        sections=sections,
+        spatial_dims=spatial_dims,
+        in_channels=in_channels,
+        allow_shared=allow_shared,
+        quiet=process_rank() > 0,
+    )
+    cases = report.cases.get("training", batch_size)
     if batch_size > cases:
         raise ConfigError(
             f"batch_size {batch_size} is more than the {cases} training cases: set "
             f"--batch_size {cases} or less."
         )
+    return report

@@ -33,8 +33,10 @@ def dataset(tmp_path: Path) -> str:
     return str(tmp_path)
 
 
-def test_what_fits_passes(dataset: str) -> None:
-    preflight(dataset_dir=dataset, **FITTING)
+def test_what_fits_passes_and_tells_what_it_is(dataset: str) -> None:
+    report = preflight(dataset_dir=dataset, **FITTING)
+    assert report.cases == {"training": 2, "validation": 1}
+    assert sorted(report.hashes) == [f"{i}.png" for i in range(3)] + [f"label_{i}.png" for i in range(3)]
 
 
 @pytest.mark.parametrize(
@@ -63,3 +65,29 @@ def test_the_files_are_looked_at(dataset: str) -> None:
 def test_only_the_sections_of_the_run_are_looked_at(dataset: str) -> None:
     (Path(dataset) / "1.png").unlink()
     preflight(dataset_dir=dataset, **{**FITTING, "sections": ["validation"], "batch_size": 9})
+
+
+def test_an_image_in_both_sections_may_be_allowed(dataset: str) -> None:
+    (Path(dataset) / "2.png").write_bytes((Path(dataset) / "0.png").read_bytes())
+    with pytest.raises(DataError, match="is the same image"):
+        preflight(dataset_dir=dataset, **FITTING)
+    preflight(dataset_dir=dataset, **FITTING, allow_shared=True)
+
+
+def test_one_process_of_a_distributed_run_speaks_for_all(
+    dataset: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "segadv_monai")
+    monkeypatch.setenv("RANK", "1")
+    preflight(dataset_dir=dataset, **FITTING)
+    assert caplog.messages == []
+    monkeypatch.setenv("RANK", "0")
+    preflight(dataset_dir=dataset, **FITTING)
+    assert caplog.messages[-1].startswith("2 + 1 cases checked")
+
+
+def test_instances_are_no_regions(dataset: str) -> None:
+    file = Path(dataset) / "dataset.json"
+    file.write_text(file.read_text().replace('"1"', '">0"'))
+    with pytest.raises(DataError, match=r"the keys of labels must be integers, got '>0'"):
+        preflight(dataset_dir=dataset, **FITTING)
