@@ -11,7 +11,7 @@ import torch
 from monai.networks.layers.factories import Conv, Norm
 from torch import Tensor, nn
 
-from segadv_monai.layers import initialize_fan_out
+from segadv_monai.layers import check_pair, initialize_fan_out
 from segadv_monai.protocols import CriticOutput
 
 __all__ = ["SegANCritic"]
@@ -82,16 +82,7 @@ class SegANCritic(nn.Module):
         return CriticOutput(score=None, features=tuple(features))
 
     def _check(self, segmentation: Tensor, image: Tensor) -> None:
-        if segmentation.shape[1] != self.num_maps or image.shape[1] != self.in_channels:
-            raise ValueError(
-                f"the critic was built for {self.num_maps} maps and {self.in_channels} image channels, got "
-                f"{segmentation.shape[1]} and {image.shape[1]}: set its num_maps and in_channels to these."
-            )
-        if segmentation.shape[2:] != image.shape[2:]:
-            raise ValueError(
-                f"segmentation and image need one grid, got {tuple(segmentation.shape[2:])} and "
-                f"{tuple(image.shape[2:])}: bring the segmentation to the image's."
-            )
+        check_pair(segmentation, image, num_maps=self.num_maps, in_channels=self.in_channels)
         smallest = min(image.shape[2:])
         for kernel in self.kernels:
             smallest = (smallest + 2 * ((kernel - 1) // 2) - kernel) // 2 + 1

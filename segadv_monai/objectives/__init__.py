@@ -1,3 +1,5 @@
+from .luc import Luc
 from .segan import SegAN
+from .textbook import Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 
-__all__ = ["SegAN"]
+__all__ = ["Hinge", "LeastSquares", "Luc", "Minimax", "NonSaturating", "SegAN", "Wasserstein"]

@@ -4,6 +4,8 @@ As in the paper: the segmentor learns through the critic alone. Give the trainer
 ``loss_function`` for the game of the released code.
 """
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 
@@ -34,12 +36,16 @@ class SegAN:
         self.activation = ScaledLogistic() if activation is None else activation
         self.weight = weight
 
+    def value(self, critic: nn.Module, play: Play) -> dict[str, Tensor]:
+        """The feature distance, of which both players can have their gradients at once."""
+        predicted = critic(self.activation(play.logits), play.image).features
+        reference = critic(_target(play), play.image).features
+        return {"feature_distance": self.loss(predicted, reference)}
+
     def critic_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]:
         """The negative feature distance; no gradient reaches the segmentor."""
-        target = _target(play)
-        predicted = critic(self.activation(play.logits.detach()), play.image).features
-        reference = critic(target, play.image).features
-        return {"feature_distance": -self.loss(predicted, reference)}
+        value = self.value(critic, replace(play, logits=play.logits.detach()))
+        return {name: -term for name, term in value.items()}
 
     def segmentor_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]:
         """The feature distance; the truth's features carry no graph."""

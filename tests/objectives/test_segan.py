@@ -4,13 +4,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from segadv_monai import objectives
 from segadv_monai.critics import SegANCritic
 from segadv_monai.layers import ScaledLogistic
 from segadv_monai.losses import ReleasedMultiScaleL1Loss
 from segadv_monai.networks import SegAN as Segmentor
 from segadv_monai.objectives import SegAN
-from segadv_monai.protocols import CriticOutput, Objective, Play
+from segadv_monai.protocols import CriticOutput, Play
 
 
 class Masks(nn.Module):
@@ -40,11 +39,6 @@ def real_play(segmentor: nn.Module) -> Play:
     torch.manual_seed(1)
     image = torch.randn(2, 2, 45, 52)
     return Play(image, (torch.rand(2, 1, 45, 52) > 0.5).float(), segmentor(image))
-
-
-@pytest.mark.parametrize("name", objectives.__all__)
-def test_every_game_has_both_turns(name: str) -> None:
-    assert isinstance(getattr(objectives, name)(), Objective)
 
 
 def test_the_terms_by_hand() -> None:
