@@ -18,6 +18,7 @@ __all__ = [
     "Objective",
     "Play",
     "SegAdvError",
+    "ZeroSum",
 ]
 
 
@@ -80,3 +81,15 @@ class Objective(Protocol):
     def critic_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]: ...
 
     def segmentor_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]: ...
+
+
+@runtime_checkable
+class ZeroSum(Objective, Protocol):
+    """A game of one value: the critic maximises it, the segmentor minimises ``weight`` times it.
+
+    ``value`` returns its terms by name, with a graph to the critic and to ``play.logits``.
+    """
+
+    weight: float
+
+    def value(self, critic: nn.Module, play: Play) -> dict[str, Tensor]: ...

@@ -1,3 +1,4 @@
 from .adversarial import AdversarialTrainer
+from .turns import Alternating, Simultaneous
 
-__all__ = ["AdversarialTrainer"]
+__all__ = ["AdversarialTrainer", "Alternating", "Simultaneous"]

@@ -6,7 +6,8 @@ learning) drives this. Without a critic it is exactly that: the baseline twin is
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import torch
 from ignite.metrics import Metric
@@ -19,17 +20,27 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
 from segadv_monai.handlers import CriticEvents, unwrapped
-from segadv_monai.protocols import Objective, Play
+from segadv_monai.protocols import Objective, Play, ZeroSum
+
+from .turns import Alternating, Schedule, Turn
 
 __all__ = ["AdversarialTrainer"]
+
+
+class _Game(NamedTuple):
+    critic: nn.Module
+    optimizer: Optimizer
+    objective: Objective
 
 
 class AdversarialTrainer(SupervisedTrainer):
     """One segmentor forward pass per iteration, shared by the critic's turn and the segmentor's.
 
-    The critic moves first. In the segmentor's turn it is frozen, so that only its input gradient is computed.
-    After each iteration ``state.losses`` and ``state.output`` hold ``loss`` (what the segmentor minimised)
-    and every term as ``segmentor/<term>`` and ``critic/<term>``, detached.
+    Who moves when is the schedule's to say; by default the critic and then the segmentor, in every iteration.
+    In the segmentor's turn the critic is frozen, so that only its input gradient is computed.
+
+    After each iteration ``state.losses`` and ``state.output`` hold ``loss`` (what the segmentor minimised; or
+    the critic, if that moved alone) and every term as ``segmentor/<term>`` and ``critic/<term>``, detached.
 
     Args:
         device: where to run.
@@ -43,6 +54,7 @@ class AdversarialTrainer(SupervisedTrainer):
         critic: the critic; None trains without one.
         critic_optimizer: the critic's optimiser; needed with a critic.
         objective: the game; needed with a critic.
+        schedule: who moves when; by default the critic and then the segmentor, in every iteration.
         inferer: how the network sees the image; the plain forward pass by default.
         postprocessing: transform of the decollated output.
         key_train_metric: the metric of the training batches, by its name.
@@ -75,6 +87,7 @@ class AdversarialTrainer(SupervisedTrainer):
         critic: nn.Module | None = None,
         critic_optimizer: Optimizer | None = None,
         objective: Objective | None = None,
+        schedule: Schedule | None = None,
         inferer: Inferer | None = None,
         postprocessing: Callable[[Any], Any] | None = None,
         key_train_metric: dict[str, Metric] | None = None,
@@ -112,6 +125,7 @@ class AdversarialTrainer(SupervisedTrainer):
         self.critic = critic
         self.critic_optimizer = critic_optimizer
         self.objective = objective
+        self.schedule = Alternating() if schedule is None else schedule
         self.amp_dtype = getattr(torch, amp_dtype)
         scaled = amp and self.amp_dtype is torch.float16
         self.scaler = torch.amp.GradScaler(self.state.device.type, enabled=scaled)
@@ -134,63 +148,133 @@ class AdversarialTrainer(SupervisedTrainer):
         pixels = _plain(image)
         if self.channels_last:
             pixels = pixels.contiguous(memory_format=_channels_last_of(pixels.ndim))
-        with self._autocast():
+        turns = self._turns()
+        with self._autocast(), torch.set_grad_enabled(turns != ("critic",)):
             logits = self.inferer(pixels, self.network)
         output[CommonKeys.PRED] = logits
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
 
-        play = Play(image=pixels, target=None if target is None else _plain(target), logits=logits.float())
-        terms = {f"critic/{name}": term for name, term in self._critic_turn(play).items()}
-        segmentor_terms = self._segmentor_turn(play)
-        terms |= {f"segmentor/{name}": term for name, term in segmentor_terms.items()}
-        terms["loss"] = torch.stack(list(segmentor_terms.values())).sum()
-        engine.state.losses = terms
-        output.update(terms)
+        # A half type of autocast has to leave it before a loss; float64 stays.
+        logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+        play = Play(image=pixels, target=None if target is None else _plain(target), logits=logits)
+        engine.state.losses = {}
+        for turn in turns:
+            self._move(turn, play)
+        output.update(engine.state.losses)
         output[CommonKeys.PRED] = logits.detach()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
         # Handlers of that event have decollated and post-processed it.
         processed: dict[str, Any] | list[dict[str, Any]] = engine.state.output
         return processed
 
-    def _critic_turn(self, play: Play) -> dict[str, Tensor]:
-        if self.critic is None or self.objective is None or self.critic_optimizer is None:
-            return {}
-        self.critic.train()
-        self.critic_optimizer.zero_grad(set_to_none=True)
+    @property
+    def _game(self) -> _Game | None:
+        if self.critic is None or self.critic_optimizer is None or self.objective is None:
+            return None
+        return _Game(self.critic, self.critic_optimizer, self.objective)
+
+    def _turns(self) -> tuple[Turn, ...]:
+        if self._game is None:
+            return ("supervised",)
+        return self.schedule.turns(self.state.epoch, self.state.iteration)
+
+    def _move(self, turn: Turn, play: Play) -> None:
+        game = None if turn == "supervised" else self._game
+        if turn == "critic" and game is not None:
+            self._critic_turn(game, play)
+        elif turn == "both" and game is not None:
+            self._joint_turn(game, play)
+        else:
+            self._segmentor_turn(game, play)
+
+    def _critic_turn(self, game: _Game, play: Play) -> None:
+        game.critic.train()
+        game.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
-            terms = self.objective.critic_loss(self.critic, play)
+            terms = game.objective.critic_loss(game.critic, play)
         self.fire_event(CriticEvents.CRITIC_FORWARD_COMPLETED)
-        loss = torch.stack(list(terms.values())).sum()
+        loss = self._sum("critic", terms)
+        self.state.losses.setdefault("loss", loss.detach())
         self.fire_event(CriticEvents.CRITIC_LOSS_COMPLETED)
         self.critic_scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.fire_event(CriticEvents.CRITIC_BACKWARD_COMPLETED)
-        self.critic_scaler.step(self.critic_optimizer)
+        self.critic_scaler.step(game.optimizer)
         self.critic_scaler.update()
         self.fire_event(CriticEvents.CRITIC_STEP_COMPLETED)
-        return {name: term.detach() for name, term in terms.items()}
 
-    def _segmentor_turn(self, play: Play) -> dict[str, Tensor]:
+    def _segmentor_turn(self, game: _Game | None, play: Play) -> None:
         self.optimizer.zero_grad(set_to_none=True)
-        terms: dict[str, Tensor] = {}
         with _frozen(self.critic), self._autocast():
-            if self.loss_function is not None and play.target is not None:
-                terms["supervised"] = self.loss_function(play.logits, play.target)
-            if self.critic is not None and self.objective is not None:
-                terms |= self.objective.segmentor_loss(unwrapped(self.critic), play)
+            terms = self._supervised(play)
+            if game is not None:
+                terms |= game.objective.segmentor_loss(unwrapped(game.critic), play)
         if not terms:
             raise ValueError(
                 "a batch without labels teaches nothing here: give labels or a game that needs none."
             )
-        loss = torch.stack(list(terms.values())).sum()
+        loss = self._sum("segmentor", terms)
+        self.state.losses["loss"] = loss.detach()
         self.fire_event(IterationEvents.LOSS_COMPLETED)
         self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         self.fire_event(IterationEvents.BACKWARD_COMPLETED)
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        return {name: term.detach() for name, term in terms.items()}
+
+    def _joint_turn(self, game: _Game, play: Play) -> None:
+        """One backward pass of what the critic minimises; into the segmentor it goes with the other sign."""
+        objective = game.objective
+        if not isinstance(objective, ZeroSum):
+            raise ValueError(
+                f"{type(objective).__name__} is no game of one value, which both players can move on at "
+                "once: choose an alternating schedule."
+            )
+        game.critic.train()
+        for optimizer in (game.optimizer, self.optimizer):
+            optimizer.zero_grad(set_to_none=True)
+        turned: Tensor = _Turned.apply(play.logits, -objective.weight)  # type: ignore[no-untyped-call]
+        with self._autocast():
+            supervised = self._supervised(play)
+            value = objective.value(game.critic, replace(play, logits=turned))
+        self.fire_event(CriticEvents.CRITIC_FORWARD_COMPLETED)
+        loss = self._sum("critic", {name: -term for name, term in value.items()})
+        own = {**supervised, **{name: objective.weight * term.detach() for name, term in value.items()}}
+        self.state.losses["loss"] = self._sum("segmentor", own).detach()
+        self.fire_event(CriticEvents.CRITIC_LOSS_COMPLETED)
+        self.fire_event(IterationEvents.LOSS_COMPLETED)
+        total = torch.stack([loss, *supervised.values()]).sum()
+        self.scaler.scale(total).backward()  # type: ignore[no-untyped-call]
+        self.fire_event(CriticEvents.CRITIC_BACKWARD_COMPLETED)
+        self.fire_event(IterationEvents.BACKWARD_COMPLETED)
+        self.scaler.step(game.optimizer)
+        self.fire_event(CriticEvents.CRITIC_STEP_COMPLETED)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+
+    def _supervised(self, play: Play) -> dict[str, Tensor]:
+        if self.loss_function is None or play.target is None:
+            return {}
+        return {"supervised": self.loss_function(play.logits, play.target)}
+
+    def _sum(self, player: str, terms: dict[str, Tensor]) -> Tensor:
+        """What the player minimises; its terms are there for the handlers of the events that follow."""
+        self.state.losses |= {f"{player}/{name}": term.detach() for name, term in terms.items()}
+        return torch.stack(list(terms.values())).sum()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.state.device.type, dtype=self.amp_dtype, enabled=self.amp)
+
+
+class _Turned(torch.autograd.Function):
+    """The identity, whose gradient is multiplied."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:
+        ctx.factor = factor
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.factor, None
 
 
 def _check_players(
