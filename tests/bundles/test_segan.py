@@ -24,6 +24,8 @@ from monai.bundle import (
     verify_net_in_out,
 )
 from PIL import Image
+from safetensors import safe_open
+from safetensors.torch import load_file
 
 from segadv_monai.data import sample_data
 from segadv_monai.networks import SegAN
@@ -119,7 +121,7 @@ def test_the_metadata_fit_the_schema(shared_data: Path) -> None:
 
 
 def test_training_leaves_models_curves_and_pictures(trained: Path) -> None:
-    for name in ("model.pt", "model.safetensors", "last.pt", "history.csv"):
+    for name in ("model.pt", "model.safetensors", "last.safetensors", "history.csv"):
         assert (trained / name).stat().st_size > 0
     assert sorted(p.name for p in (trained / "previews").glob("*.png")) == [
         "epoch_0001.png",
@@ -145,6 +147,16 @@ def test_the_twin_without_critic_starts_from_the_same_weights_and_data(
         first_batches.append(next(iter(run.parser.get_parsed_content("train#dataloader")))["image"])
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
     assert torch.equal(*first_batches)
+
+
+def test_two_workers_give_the_bits_of_none(tmp_path: Path, pictures: Path) -> None:
+    """Keeps R8."""
+    models = []
+    for workers in (0, 2):
+        output = tmp_path / str(workers)
+        train(output, pictures, num_workers=workers, elastic_probability=0.5)
+        models.append(load_file(output / "last.safetensors"))
+    assert [name for name, value in models[0].items() if not torch.equal(value, models[1][name])] == []
 
 
 @pytest.mark.parametrize("overlay", ["baseline.json", "adversarial_only.json"])
@@ -227,15 +239,25 @@ def test_a_killed_run_goes_on_with_the_same_command(tmp_path: Path, pictures: Pa
     )
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     deadline = time.monotonic() + 120
-    while not (tmp_path / "last.pt").is_file() and time.monotonic() < deadline and process.poll() is None:
+    while (
+        not (tmp_path / "last.safetensors").is_file()
+        and time.monotonic() < deadline
+        and process.poll() is None
+    ):
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    epoch = torch.load(tmp_path / "last.pt", weights_only=True)["epoch"]
+    epoch = epoch_in(tmp_path / "last.safetensors")
     command[command.index("400")] = str(epoch + 1)
     resumed = run_command(command)
     assert resumed.returncode == 0, resumed.stderr
-    assert torch.load(tmp_path / "last.pt", weights_only=True)["epoch"] == epoch + 1
+    assert epoch_in(tmp_path / "last.safetensors") == epoch + 1
+
+
+def epoch_in(checkpoint: Path) -> int:
+    with safe_open(checkpoint, framework="pt") as file:
+        entries = json.loads(file.metadata()["state"])["dict"]
+    return int(dict(entries)["epoch"])
 
 
 def size_of(picture: Path) -> tuple[int, int]:
@@ -302,11 +324,11 @@ def test_a_wrong_setting_gets_one_line(
 
 
 def test_a_checkpoint_of_another_network_gets_one_line(trained: Path, pictures: Path) -> None:
-    before = (trained / "last.pt").read_bytes()
+    before = (trained / "last.safetensors").read_bytes()
     arguments = [*small_arguments(), "--dataset_dir", str(pictures), "--output_dir", str(trained)]
     arguments[arguments.index("--network_def#width") + 1] = "3"
-    assert_one_line(run_command(command_line(*arguments)), "last.pt")
-    assert (trained / "last.pt").read_bytes() == before
+    assert_one_line(run_command(command_line(*arguments)), "last.safetensors")
+    assert (trained / "last.safetensors").read_bytes() == before
 
 
 def assert_one_line(result: subprocess.CompletedProcess[str], word: str) -> None:
