@@ -8,6 +8,7 @@ from typing import Never
 from segadv_monai.protocols import SegAdvError
 
 from .check import add_check
+from .twin import add_twin
 
 __all__ = ["main"]
 
@@ -26,9 +27,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = "Adversarial medical image segmentation with MONAI."
     parser: argparse.ArgumentParser = _Parser(prog="segadv_monai", description=text)
     verbs = parser.add_subparsers(required=True, metavar="VERB")
-    for add in (add_check,):
+    for add in (add_check, add_twin):
         add(verbs)
-    given = parser.parse_args(arguments)
+    given, rest = parser.parse_known_args(arguments)
+    if rest and "settings" not in given:
+        parser.error(f"there is no {rest[0]}")
+    given.settings = rest
     try:
         code: int = given.action(given)
     except SegAdvError as error:

@@ -1,0 +1,3 @@
+from .twin import Comparison, compare, draw, table
+
+__all__ = ["Comparison", "compare", "draw", "table"]
