@@ -3,38 +3,52 @@ from .best_model import BestModel
 from .case_measures import CaseMeasures
 from .case_report import CaseReport
 from .checkpoint import Checkpoint
+from .class_overlap import ClassOverlap, ClassReport
 from .events import CriticEvents
-from .finite import Finite
+from .exponential_average import ExponentialAverage
+from .finite import BatchLeftOutError, Finite
+from .game_health import GameHealth
+from .gradient_clip import GradientClip
 from .history import History, TensorBoard
 from .overlap import Overlap
 from .preview import Preview
 from .progress import Progress
+from .ramp import Ramp
 from .schedules import CosineDecay, ScaledLogisticSchedule, Seeding, StepDecay
 from .standard import StandardHandlers, standard_handlers
 from .stop import Stop
+from .vessel_measures import VesselMeasures
 from .weight_clip import WeightClip
 from .weights import LoadModel, load_weights, unwrapped
 
 __all__ = [
     "Announce",
+    "BatchLeftOutError",
     "BestModel",
     "CaseMeasures",
     "CaseReport",
     "Checkpoint",
+    "ClassOverlap",
+    "ClassReport",
     "CosineDecay",
     "CriticEvents",
+    "ExponentialAverage",
     "Finite",
+    "GameHealth",
+    "GradientClip",
     "History",
     "LoadModel",
     "Overlap",
     "Preview",
     "Progress",
+    "Ramp",
     "ScaledLogisticSchedule",
     "Seeding",
     "StandardHandlers",
     "StepDecay",
     "Stop",
     "TensorBoard",
+    "VesselMeasures",
     "WeightClip",
     "load_weights",
     "standard_handlers",

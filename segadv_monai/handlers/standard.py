@@ -54,6 +54,7 @@ def standard_handlers(
     resume: str = "auto",
     checkpoint_minutes: float = 10.0,
     hours: float | None = None,
+    skip: int = 0,
     preview_cases: int = 6,
 ) -> StandardHandlers:
     """Seeding, validation, history, previews, best model, progress, checkpoint and recovery, for a trainer.
@@ -70,10 +71,11 @@ def standard_handlers(
         resume: ``auto`` goes on from a checkpoint in ``output_dir``, ``never`` refuses to start beside one.
         checkpoint_minutes: longest time without a checkpoint; there is one after every epoch in any case.
         hours: end the run in good order after that time; None for no limit.
+        skip: batches that are not finite and may be left out, see :class:`Finite`; 0 to end at the first.
         preview_cases: validation cases on each sheet; 0 for no sheets.
 
     Raises:
-        ValueError: ``resume`` is neither of the two.
+        ValueError: ``resume`` is neither of the two; ``skip`` is negative.
         CheckpointError: when the run starts: the checkpoint is of another run.
         DataError: a batch is not finite.
         DivergenceError: a loss term or a gradient is not finite.
@@ -83,8 +85,9 @@ def standard_handlers(
     models = output if models_dir is None else Path(models_dir).absolute()
     best = BestModel(network, models)
     history = History(evaluator, output / "history.csv")
+    finite = Finite(skip)
     best.attach(evaluator)
-    handlers: list[_Handler] = [Seeding(seed), Finite(), _Validation(evaluator, val_interval), history]
+    handlers: list[_Handler] = [Seeding(seed), finite, _Validation(evaluator, val_interval), history]
     if idist.get_rank() == 0:
         places = f"model {models / 'model.pt'}, curves {output / 'history.csv'}"
         board = TensorBoard(history, output / "tensorboard")
@@ -97,7 +100,7 @@ def standard_handlers(
         handlers.append(Progress(history, best, places=places))
     checkpoint = Checkpoint(
         output / "last.safetensors",
-        others={"best": best, "history": history, **(others or {})},
+        others={"best": best, "history": history, "finite": finite, **(others or {})},
         settings=settings,
         resume=resume,
         minutes=checkpoint_minutes,

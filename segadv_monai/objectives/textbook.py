@@ -26,6 +26,8 @@ __all__ = ["Hinge", "LeastSquares", "Minimax", "NonSaturating", "Wasserstein"]
 class _ScoreGame(ABC):
     """Both turns, given what a real score, a fake one, and a fake one to its maker cost."""
 
+    boundary: float | None = 0.0  # the score between fake and real, for those who watch the game
+
     def __init__(
         self,
         weight: float = 1.0,
@@ -176,6 +178,8 @@ class LeastSquares(_LabelGame):
     Arguments and errors as :func:`Minimax`.
     """
 
+    boundary = 0.5
+
     def _real(self, score: Tensor) -> Tensor:
         return (score - 1 + self.smoothing).square() / 2
 
@@ -208,6 +212,8 @@ class Wasserstein(_ScoreGame):
     The critic's slope needs a bound: ``gradient_penalty``, 10 in its paper, or the handler ``WeightClip``.
     There are no labels to smooth; the other arguments and the errors as :func:`Minimax`.
     """
+
+    boundary = None  # scores have no side
 
     def _real(self, score: Tensor) -> Tensor:
         return -score

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from segadv_monai.handlers import CriticEvents, unwrapped
+from segadv_monai.handlers import BatchLeftOutError, CriticEvents, unwrapped
 from segadv_monai.protocols import Objective, Play, ZeroSum
 
 from .turns import Alternating, Schedule, Turn
@@ -152,14 +152,17 @@ class AdversarialTrainer(SupervisedTrainer):
         with self._autocast(), torch.set_grad_enabled(turns != ("critic",)):
             logits = self.inferer(pixels, self.network)
         output[CommonKeys.PRED] = logits
-        engine.fire_event(IterationEvents.FORWARD_COMPLETED)
-
         # A half type of autocast has to leave it before a loss; float64 stays.
         logits = logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
         play = Play(image=pixels, target=None if target is None else _plain(target), logits=logits)
         engine.state.losses = {}
-        for turn in turns:
-            self._move(turn, play)
+        try:
+            engine.fire_event(IterationEvents.FORWARD_COMPLETED)
+            for turn in turns:
+                self._move(turn, play)
+            engine.state.losses.setdefault("loss", logits.new_zeros(()))  # nobody had a term
+        except BatchLeftOutError:
+            engine.state.losses, output["loss"] = {}, logits.new_full((), torch.nan)
         output.update(engine.state.losses)
         output[CommonKeys.PRED] = logits.detach()
         engine.fire_event(IterationEvents.MODEL_COMPLETED)
@@ -192,6 +195,8 @@ class AdversarialTrainer(SupervisedTrainer):
         game.optimizer.zero_grad(set_to_none=True)
         with self._autocast():
             terms = game.objective.critic_loss(game.critic, play)
+        if not terms:  # nothing to learn from this batch, as from one without labels
+            return
         self.fire_event(CriticEvents.CRITIC_FORWARD_COMPLETED)
         loss = self._sum("critic", terms)
         self.state.losses.setdefault("loss", loss.detach())
@@ -208,6 +213,8 @@ class AdversarialTrainer(SupervisedTrainer):
             terms = self._supervised(play)
             if game is not None:
                 terms |= game.objective.segmentor_loss(unwrapped(game.critic), play)
+        if not terms and game is None and self._game is not None:  # it has to wait for the warm-up's end
+            return
         if not terms:
             raise ValueError(
                 "a batch without labels teaches nothing here: give labels or a game that needs none."

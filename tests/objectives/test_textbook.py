@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from segadv_monai import objectives
-from segadv_monai.objectives import LeastSquares, Minimax, NonSaturating, Wasserstein
+from segadv_monai.objectives import Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 from segadv_monai.protocols import CriticOutput, Play
 
 GAMES = ("Hinge", "LeastSquares", "Minimax", "NonSaturating", "Wasserstein")
@@ -270,3 +270,17 @@ def test_a_negative_setting_is_one_line(name: str, setting: str) -> None:
 def test_smoothing_keeps_real_nearer_to_one(name: str, smoothing: float) -> None:
     with pytest.raises(ValueError, match=r"smoothing must be at least 0 and less than 0\.5, got"):
         getattr(objectives, name)(smoothing=smoothing)
+
+
+@pytest.mark.parametrize(
+    ("game", "boundary"),
+    [(Minimax, 0.0), (NonSaturating, 0.0), (Hinge, 0.0), (LeastSquares, 0.5), (Wasserstein, None)],
+)
+def test_the_boundary_is_where_a_score_is_called_neither_real_nor_fake(
+    game: type[Any], boundary: float | None
+) -> None:
+    assert game.boundary == boundary
+    if boundary is not None:
+        score = torch.tensor([boundary], dtype=torch.float64)
+        cost = game()._real(score).sum() - game()._fake(score).sum()
+        assert float(cost) == pytest.approx(0.0)
