@@ -1,6 +1,6 @@
 from .atomic import atomic_write
 from .check import check_dataset
-from .decathlon import datalist, identity_of, labels_of
+from .decathlon import datalist, identity_of, labelled_cases, labels_of, sections_of, unlabelled_cases
 from .files import image_files
 from .findings import DataReport, Finding
 from .hashes import digest_of, file_hashes, sha256_of
@@ -20,7 +20,10 @@ __all__ = [
     "file_hashes",
     "identity_of",
     "image_files",
+    "labelled_cases",
     "labels_of",
     "sample_data",
+    "sections_of",
     "sha256_of",
+    "unlabelled_cases",
 ]

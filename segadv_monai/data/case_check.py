@@ -27,12 +27,12 @@ class Case:
     Args:
         section: the list of the data set in which it stands.
         images: one file, or one for each channel.
-        label: the label map.
+        label: the label map; None of an unlabelled case.
     """
 
     section: str
     images: tuple[str, ...]
-    label: str
+    label: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +66,15 @@ def check_case(case: Case, facts: Facts, expected: Expected) -> Iterator[Verdict
     yield from (("error", fault) for fault in found if isinstance(fault, str))
     if len(images) == len(found):
         yield from _check_images(case.images, images, expected)
+    if case.label is None:
+        return
     label = facts[case.label, True]
     if isinstance(label, str):
         yield "error", label
         return
     yield from (("error", fault) for fault in _faults_of_label(case.label, label, expected))
     if len(images) == len(found):
-        yield from _check_pair(case, images[0], label)
+        yield from _check_pair(case.images[0], images[0], path=case.label, label=label)
 
 
 def _check_images(paths: Sequence[str], images: Sequence[FileFacts], expected: Expected) -> Iterator[Verdict]:
@@ -140,18 +142,17 @@ def _is_allowed(value: float, expected: Expected) -> bool:
     return value in expected.labels or (expected.instances and value > 0 and value.is_integer())
 
 
-def _check_pair(case: Case, image: FileFacts, label: FileFacts) -> Iterator[Verdict]:
-    first = case.images[0]
+def _check_pair(first: str, image: FileFacts, *, path: str, label: FileFacts) -> Iterator[Verdict]:
     if label.shape[:-1] != image.shape[:-1]:
         yield (
             "error",
             (
-                f"{case.label} is {_size(case.label, label)} but its image {first} is "
+                f"{path} is {_size(path, label)} but its image {first} is "
                 f"{_size(first, image)}: both must have the same size."
             ),
         )
     elif (distance := _distance(image, label)) > _FARTHEST_APART:
-        yield "error", _misplaced(case.label, f"its image {first}", distance)
+        yield "error", _misplaced(path, f"its image {first}", distance)
 
 
 def _distance(one: FileFacts, other: FileFacts) -> float:

@@ -75,7 +75,7 @@ def check_dataset(
     root = Path(dataset_dir).expanduser().absolute()
     expected = Expected(spatial_dims, in_channels, *labels_and_instances(root))
     cases = [
-        Case(section, _paths(case["image"]), str(case["label"]))
+        Case(section, _paths(case["image"]), case.get("label"))
         for section in sections
         for case in datalist(root, section)
     ]
@@ -86,7 +86,7 @@ def check_dataset(
         cases={section: sum(case.section == section for case in cases) for section in sections},
         findings=tuple(_findings(cases, looks, expected, allow_shared=allow_shared)),
         hashes={_relative(look.path, root): look.sha256 for look in looks if look.sha256},
-        known=sum(read.isdisjoint((*case.images, case.label)) for case in cases),
+        known=sum(read.isdisjoint((*case.images, *_labels(case))) for case in cases),
         seconds=time.monotonic() - started,
     )
     _tell(report, quiet=quiet)
@@ -111,6 +111,10 @@ def _paths(images: str | list[str]) -> tuple[str, ...]:
     return (images,) if isinstance(images, str) else tuple(images)
 
 
+def _labels(case: Case) -> tuple[str, ...]:
+    return () if case.label is None else (case.label,)
+
+
 def _relative(path: str, root: Path) -> str:
     inside = Path(os.path.normpath(path))
     return inside.relative_to(root).as_posix() if inside.is_relative_to(root) else str(inside)
@@ -118,9 +122,10 @@ def _relative(path: str, root: Path) -> str:
 
 def _look_at_all(cases: Sequence[Case], cache: FactsCache, *, quiet: bool) -> list[_Look]:
     """Each file once for each role, several at a time; decoding and hashing let other threads run."""
-    wanted = dict.fromkeys(
-        pair for case in cases for pair in [*((path, False) for path in case.images), (case.label, True)]
-    )
+    wanted: dict[tuple[str, bool], None] = {}
+    for case in cases:
+        wanted |= dict.fromkeys((path, False) for path in case.images)
+        wanted |= dict.fromkeys((path, True) for path in _labels(case))
     looks: list[_Look] = []
     unknown: list[_Wanted] = []
     for path, is_label in wanted:

@@ -7,9 +7,20 @@ from typing import Any
 
 from monai.data import load_decathlon_datalist
 
-from segadv_monai.protocols import DataError
+from segadv_monai.protocols import ConfigError, DataError
 
-__all__ = ["datalist", "identity_of", "labels_and_instances", "labels_of"]
+__all__ = [
+    "datalist",
+    "identity_of",
+    "labelled_cases",
+    "labels_and_instances",
+    "labels_of",
+    "sections_of",
+    "unlabelled_cases",
+]
+
+# The one list whose cases need no label.
+_UNLABELLED = "unlabelled"
 
 # The key of labels that stands for the number of any instance.
 _INSTANCES = ">0"
@@ -20,13 +31,70 @@ def datalist(dataset_dir: str | Path, section: str = "training") -> list[dict[st
 
     Args:
         dataset_dir: the folder of the ``dataset.json``.
-        section: "training", "validation" or another list of cases in it.
+        section: "training", "validation" or another list of cases in it. Each case has a label, but for those
+            of "unlabelled".
 
     Raises:
         DataError: the folder, the file or the section is missing or does not hold what it has to.
     """
     root = Path(dataset_dir).expanduser().absolute()
     return _section(root, _content(root), section)
+
+
+def labelled_cases(dataset_dir: str | Path, share: float = 1.0) -> list[dict[str, Any]]:
+    """Training cases whose labels a semi-supervised training sees.
+
+    Args:
+        dataset_dir: the folder of the ``dataset.json``.
+        share: of the training cases, the first in the order of the file; 0.25 of 120 are 30.
+
+    Raises:
+        DataError: as :func:`datalist`.
+        ConfigError: the share is of no case, or more than 1.
+    """
+    cases = datalist(dataset_dir)
+    count = round(share * len(cases)) if 0 < share <= 1 else 0
+    if not count:
+        raise ConfigError(
+            f"{share} of the {len(cases)} training cases cannot be the labelled ones: set a share from "
+            f"{1 / len(cases):.2g} to 1."
+        )
+    return cases[:count]
+
+
+def unlabelled_cases(dataset_dir: str | Path, share: float = 1.0) -> list[dict[str, Any]]:
+    """Images alone: of the list "unlabelled", and of the training cases that :func:`labelled_cases` leaves.
+
+    Args:
+        dataset_dir: the folder of the ``dataset.json``.
+        share: as given to :func:`labelled_cases`.
+
+    Raises:
+        DataError: as :func:`datalist`; there is no such case.
+        ConfigError: as :func:`labelled_cases`.
+    """
+    root = Path(dataset_dir).expanduser().absolute()
+    rest = datalist(root)[len(labelled_cases(root, share)) :]
+    listed = _section(root, _content(root), _UNLABELLED) if _UNLABELLED in sections_of(root) else []
+    if not rest and not listed:
+        raise DataError(
+            f"{root / 'dataset.json'} has no unlabelled cases, and this training needs some: add "
+            '"unlabelled": [{"image": "a path"}], or let fewer of the training cases count as labelled.'
+        )
+    return [{"image": case["image"]} for case in rest] + listed
+
+
+def sections_of(dataset_dir: str | Path) -> list[str]:
+    """Lists of cases that a semi-supervised training uses: "unlabelled" is one of them where it is there.
+
+    Args:
+        dataset_dir: the folder of the ``dataset.json``.
+
+    Raises:
+        DataError: the folder or the file is missing or no description.
+    """
+    content = _content(Path(dataset_dir).expanduser().absolute())
+    return ["training", "validation", *([_UNLABELLED] if content.get(_UNLABELLED) else [])]
 
 
 def labels_of(dataset_dir: str | Path) -> dict[int, str]:
@@ -119,15 +187,16 @@ def _section(root: Path, content: dict[str, Any], section: str) -> list[dict[str
             f"{file} has no cases under {section!r}: it has {', '.join(others) or 'no list of cases'}; "
             f'add "{section}": [{{"image": "a path", "label": "a path"}}].'
         )
+    needed = ("image",) if section == _UNLABELLED else ("image", "label")
     for number, entry in enumerate(entries):
-        missing = [key for key in ("image", "label") if not _has(entry, key)]
+        missing = [key for key in needed if not _has(entry, key)]
         if missing:
             raise DataError(
                 f"{file}: entry {number} of {section!r} has no {' and no '.join(missing)}: give each case "
-                "an image and a label, as paths relative to the folder."
+                f"an {' and a '.join(needed)}, as paths relative to the folder."
             )
     cases: list[dict[str, Any]] = load_decathlon_datalist(file, True, section, root)
-    return cases
+    return [{key: case[key] for key in needed} for case in cases] if section == _UNLABELLED else cases
 
 
 def _has(entry: Any, key: str) -> bool:

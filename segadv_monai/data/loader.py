@@ -11,6 +11,8 @@ import torch
 from monai.data import DataLoader
 from torch.utils.data import Dataset, Sampler
 
+from segadv_monai.protocols import ConfigError
+
 __all__ = ["SeededLoader"]
 
 _Place: TypeAlias = tuple[int, int]
@@ -31,9 +33,17 @@ class SeededLoader(DataLoader):
         shuffle: whether every epoch has an order of its own.
         drop_last: whether a last batch that is not full is left out.
         num_workers: processes that prepare batches; 0 for none.
+        unlabelled: cases without a label, for semi-supervised games. A batch is of one kind or the other; an
+            epoch has all batches of ``dataset`` in the order that it has without these, and the batches of
+            ``unlabelled`` at random places between them.
+        unlabelled_share: batches of ``unlabelled`` for each one of ``dataset``, greater than 0.
 
     Attributes:
         sampler: has ``set_epoch``, to be called before each epoch.
+
+    Raises:
+        ConfigError: there are unlabelled cases, and ``unlabelled_share`` is not greater than 0, batches need
+            not be full, or one of the two has too few cases for a batch.
     """
 
     def __init__(
@@ -45,12 +55,19 @@ class SeededLoader(DataLoader):
         shuffle: bool = True,
         drop_last: bool = True,
         num_workers: int = 0,
+        unlabelled: Dataset[Any] | None = None,
+        unlabelled_share: float = 1.0,
     ) -> None:
-        cases = _SeededCases(dataset, seed)
+        cases = _SeededCases(dataset, seed, unlabelled)
+        order = _Order(cases.counts[0], seed, shuffle=shuffle)
+        mixed = None
+        if unlabelled is not None:
+            _check_mixture(cases.counts, batch_size, share=unlabelled_share, drop_last=drop_last)
+            mixed = _MixedOrder(order, cases.counts[1], batch_size=batch_size, share=unlabelled_share)
         super().__init__(
             cases,
             batch_size=batch_size,
-            sampler=_Order(len(cases), seed, shuffle=shuffle),
+            sampler=order if mixed is None else mixed,
             drop_last=drop_last,
             num_workers=num_workers,
             worker_init_fn=_leave_interrupts_to_the_main_process,
@@ -66,12 +83,15 @@ class SeededLoader(DataLoader):
 
 
 class _SeededCases(Dataset[Any]):
-    def __init__(self, dataset: Any, seed: int) -> None:
-        self.dataset = dataset
+    """The cases with a label, and behind them those without one."""
+
+    def __init__(self, dataset: Any, seed: int, unlabelled: Any = None) -> None:
+        self.datasets = [dataset] if unlabelled is None else [dataset, unlabelled]
+        self.counts = [len(part) for part in self.datasets]
         self.seed = seed
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return sum(self.counts)
 
     def __getitem__(self, place: _Place) -> Any:
         epoch, index = place
@@ -79,10 +99,12 @@ class _SeededCases(Dataset[Any]):
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002  # transforms may draw from the global state
         torch.manual_seed(seed)
-        transform: Any = getattr(self.dataset, "transform", None)
+        is_unlabelled = index >= self.counts[0]
+        dataset = self.datasets[is_unlabelled]
+        transform: Any = getattr(dataset, "transform", None)
         if hasattr(transform, "set_random_state"):
             transform.set_random_state(seed)
-        return self.dataset[index]
+        return dataset[index - self.counts[0] * is_unlabelled]
 
 
 class _Order(Sampler[_Place]):
@@ -106,6 +128,67 @@ class _Order(Sampler[_Place]):
         mine = order[idist.get_rank() :: idist.get_world_size()][: len(self)]
         first, self.first = self.first, 0
         return iter([(self.epoch, int(index)) for index in mine[first:]])
+
+
+class _MixedOrder(Sampler[_Place]):
+    """Batches of labelled cases in their order, and of unlabelled ones between them.
+
+    Every process has the same kind of batch at the same time.
+    """
+
+    def __init__(self, labelled: _Order, unlabelled: int, *, batch_size: int, share: float) -> None:
+        self.labelled = labelled
+        self.unlabelled = unlabelled
+        self.batch_size = batch_size
+        self.counts = [len(labelled) // batch_size]
+        self.counts.append(max(1, round(share * self.counts[0])))
+        self.first = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        self.labelled.set_epoch(epoch)
+
+    def __len__(self) -> int:
+        return sum(self.counts) * self.batch_size
+
+    def __iter__(self) -> Iterator[_Place]:
+        labelled, unlabelled = iter(self.labelled), iter(self._unlabelled())
+        kinds = np.repeat([0, 1], self.counts)
+        first, self.first = self.first, 0
+        places = [
+            next(unlabelled if is_unlabelled else labelled)
+            for is_unlabelled in self._random(0).permutation(kinds)
+            for _ in range(self.batch_size)
+        ]
+        return iter(places[first:])
+
+    def _unlabelled(self) -> list[_Place]:
+        """As many as are asked for, each once before one comes again."""
+        world, rank = idist.get_world_size(), idist.get_rank()
+        needed = self.counts[1] * self.batch_size * world
+        rounds = [np.arange(self.unlabelled) for _ in range(-(-needed // self.unlabelled))]
+        if self.labelled.shuffle:
+            rounds = [self._random(i).permutation(self.unlabelled) for i in range(1, len(rounds) + 1)]
+        mine = np.concatenate(rounds)[:needed][rank::world]
+        return [(self.labelled.epoch, self.labelled.count + int(index)) for index in mine]
+
+    def _random(self, number: int) -> np.random.Generator:
+        """Not that of the labelled cases, for numpy takes a zero at the end for none."""
+        return np.random.default_rng((self.labelled.seed, self.labelled.epoch, number + 1))
+
+
+def _check_mixture(counts: list[int], batch_size: int, *, share: float, drop_last: bool) -> None:
+    if not (drop_last and share > 0):
+        raise ConfigError(
+            "beside unlabelled cases all batches are full and unlabelled_share is greater than 0, got "
+            f"drop_last {drop_last} and {share}: mend these."
+        )
+    kinds = ("labelled", "unlabelled")
+    for kind, count in zip(kinds, (counts[0] // idist.get_world_size(), counts[1]), strict=True):
+        if count < batch_size:
+            raise ConfigError(
+                f"batch_size {batch_size} is more than the {count} {kind} cases: set --batch_size {count} "
+                "or less."
+            )
 
 
 def _leave_interrupts_to_the_main_process(_: int) -> None:

@@ -13,6 +13,8 @@ from segadv_monai.protocols import ConfigError, DataError
 from .cache import cache_dir
 from .sample_ct import CT_VOLUMES, write_ct_case
 from .sample_dermoscopy import DERMOSCOPY, write_dermoscopy_case
+from .sample_streets import STREETS, write_street_case
+from .sample_vessels import VESSELS, write_vessel_case
 
 __all__ = ["sample_data"]
 
@@ -31,6 +33,8 @@ _VERSION = "v1"
 _RECIPES = {
     "ct_volumes": _Recipe(CT_VOLUMES, write_ct_case, ".nii.gz", training=16, validation=4),
     "dermoscopy": _Recipe(DERMOSCOPY, write_dermoscopy_case, ".png", training=160, validation=40),
+    "streets": _Recipe(STREETS, write_street_case, ".png", training=80, validation=20),
+    "vessels": _Recipe(VESSELS, write_vessel_case, ".png", training=32, validation=8),
 }
 
 
@@ -41,7 +45,8 @@ def sample_data(name: str, directory: str | Path | None = None) -> str:
     a time do not disturb each other: the set is written beside its place and then moved there in one step.
 
     Args:
-        name: "dermoscopy" (2D, RGB, one lesion) or "ct_volumes" (3D, HU, three organs).
+        name: "dermoscopy" (2D, RGB, one lesion), "ct_volumes" (3D, HU, three organs), "streets" (2D, RGB,
+            eleven classes and a label that is ignored) or "vessels".
         directory: where the set is or shall be; by default ``<name>-v1`` in the folder ``SEGADV_CACHE`` or,
             if that is not set, in ``segadv_monai`` of the user's cache.
 

@@ -48,7 +48,7 @@ def check_set(
             volumes[case.images[0]] = np.array(fact.affine)
     yield from _far_spacings(volumes)
     yield from _other_orientations(volumes)
-    yield from _labels_in_use([facts[case.label, True] for case in cases], labels)
+    yield from _labels_in_use([facts[case.label, True] for case in cases if case.label], labels)
 
 
 def _repeated(cases: Sequence[Case], hashes: Mapping[str, str], of_sections: Severity) -> Iterator[Verdict]:

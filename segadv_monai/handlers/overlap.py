@@ -1,7 +1,7 @@
 """Overlap measures of :mod:`segadv_monai.metrics` for an engine."""
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from monai.handlers import IgniteMetricHandler, from_engine
@@ -26,6 +26,16 @@ class Overlap(IgniteMetricHandler):
     def __init__(self, measure: str) -> None:
         self._overlap = OverlapMetric(measure)
         super().__init__(metric_fn=self._overlap, output_transform=from_engine(["pred", "label"]))
+
+    def update(self, output: Sequence[Any]) -> None:
+        """Take in the cases that have a label; those of an unlabelled batch have none.
+
+        Args:
+            output: lists of ``pred`` and of ``label``.
+        """
+        pairs = [pair for pair in zip(*output, strict=True) if pair[1] is not None]
+        if pairs:
+            super().update([list(part) for part in zip(*pairs, strict=True)])
 
     def state_dict(self) -> OrderedDict[str, Any]:
         """Values that this process has collected in the epoch, ``(N, K)``."""

@@ -1,5 +1,6 @@
+from .asdnet import ASDNet
 from .luc import Luc
 from .segan import SegAN
 from .textbook import Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 
-__all__ = ["Hinge", "LeastSquares", "Luc", "Minimax", "NonSaturating", "SegAN", "Wasserstein"]
+__all__ = ["ASDNet", "Hinge", "LeastSquares", "Luc", "Minimax", "NonSaturating", "SegAN", "Wasserstein"]

@@ -3,6 +3,8 @@
 As in the paper: the segmentor's term is the practical one by default, which replaces the minimax term for
 its stronger gradient. The multi-class cross entropy beside it is the trainer's ``loss_function``. What the
 paper calls *basic* and *product* is an argument of the critic; *scaling* needs the prediction and is here.
+Where a label map ignores positions, the critic sees no class there, neither of the target nor of the
+prediction: a prediction that sums to 1 where the target is 0 would give itself away.
 """
 
 import torch
@@ -27,7 +29,9 @@ class Luc:
             at tau at least, so that values of 0 and 1 do not give them away. It takes classes that exclude
             one another. By default the target is shown as it is.
         activation: turns logits into probabilities; by default the softmax of several maps, and of one map
-            the sigmoid, its softmax against the rest. Give ``torch.nn.Sigmoid()`` for maps that overlap.
+            the sigmoid, its softmax against the rest. Give ``torch.nn.Sigmoid()`` for maps that overlap. With
+            the softmax, a position whose target has no class is ignored: its predicted maps are shown as 0,
+            too, and the segmentor gets no gradient there.
 
     Raises:
         ValueError: ``form`` is unknown; ``scaling`` is out of its range; the critic has no score; a batch of
@@ -57,7 +61,7 @@ class Luc:
             raise ValueError(
                 "the critic of Luc learns from labels and this batch has none: give every batch a target."
             )
-        fake = self._probabilities(play.logits.detach())
+        fake = self._predicted(play.logits.detach(), play.target)
         real = play.target if self.scaling is None else _scaled_labels(play.target, fake, self.scaling)
         return {
             "real": _cross_entropy(critic, real, play.image, label=1),
@@ -65,17 +69,21 @@ class Luc:
         }
 
     def segmentor_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]:
-        """The term ``adversarial``, which needs no target."""
-        fake = self._probabilities(play.logits)
+        """The term ``adversarial``, which takes of a target only what it ignores."""
+        fake = self._predicted(play.logits, play.target)
         if self.form == "practical":
             return {"adversarial": self.weight * _cross_entropy(critic, fake, play.image, label=1)}
         return {"adversarial": -self.weight * _cross_entropy(critic, fake, play.image, label=0)}
 
-    def _probabilities(self, logits: Tensor) -> Tensor:
+    def _predicted(self, logits: Tensor, target: Tensor | None) -> Tensor:
+        """Probabilities as the critic sees them."""
         if self.activation is not None:
             probabilities: Tensor = self.activation(logits)
             return probabilities
-        return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(dim=1)
+        if logits.shape[1] == 1:
+            return logits.sigmoid()
+        has_class = 1 if target is None else target.sum(dim=1, keepdim=True) > 0
+        return logits.softmax(dim=1) * has_class
 
 
 def _scaled_labels(target: Tensor, probabilities: Tensor, tau: float) -> Tensor:

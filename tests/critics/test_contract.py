@@ -14,6 +14,8 @@ from segadv_monai.protocols import CriticOutput
 
 # The class, what is special, and the arguments for it that also make the critic small.
 CASES: dict[str, dict[str, Any]] = {
+    "ASDNetCritic": {"width": 2},
+    "ASDNetCritic with the image": {"sees_image": True, "width": 2},
     "LucCritic": {"width": 2},
     "LucCritic small product": {"variant": "small_fov", "label_input": "product", "width": 2},
     "LucTwoBranchCritic": {"width": 2},

@@ -4,8 +4,15 @@ from typing import Any
 
 import pytest
 
-from segadv_monai.data import datalist, identity_of, labels_of
-from segadv_monai.protocols import DataError
+from segadv_monai.data import (
+    datalist,
+    identity_of,
+    labelled_cases,
+    labels_of,
+    sections_of,
+    unlabelled_cases,
+)
+from segadv_monai.protocols import ConfigError, DataError
 
 CONTENT: dict[str, Any] = {
     "name": "toy",
@@ -128,3 +135,59 @@ def test_missing_labels_are_named(tmp_path: Path, labels: Any) -> None:
     written(tmp_path, labels=labels)
     with pytest.raises(DataError, match=r"names no labels: write for example"):
         labels_of(tmp_path)
+
+
+# --- semi-supervised sets
+
+FIVE = [{"image": f"{name}.png", "label": f"{name}_label.png"} for name in "abcde"]
+
+
+def names(cases: list[dict[str, Any]], key: str = "image") -> str:
+    return "".join(Path(case[key]).stem for case in cases)
+
+
+def test_the_first_cases_keep_their_labels_and_no_label_of_the_others_is_told(tmp_path: Path) -> None:
+    """Keeps D10."""
+    written(
+        tmp_path, training=FIVE, unlabelled=[{"image": "f.png"}, {"image": "g.png", "label": "g_label.png"}]
+    )
+    assert labelled_cases(tmp_path, 0.4) == datalist(tmp_path)[:2]
+    others = unlabelled_cases(tmp_path, 0.4)
+    assert names(others) == "cdefg"
+    assert {key for case in others for key in case} == {"image"}
+    assert all(Path(case["image"]).is_absolute() for case in others)
+
+
+def test_all_training_cases_are_labelled_if_no_number_is_given(tmp_path: Path) -> None:
+    written(tmp_path, training=FIVE, unlabelled=[{"image": "f.png"}])
+    assert labelled_cases(tmp_path) == datalist(tmp_path)
+    assert names(unlabelled_cases(tmp_path)) == "f"
+    assert names(datalist(tmp_path, "unlabelled")) == "f"
+
+
+def test_a_set_without_unlabelled_cases_is_named(tmp_path: Path) -> None:
+    written(tmp_path, training=FIVE)
+    for share in ((), (1.0,)):
+        with pytest.raises(DataError, match=r'json has no unlabelled cases, .*: add "unlabelled"') as caught:
+            unlabelled_cases(tmp_path, *share)
+        assert one_line(caught)
+
+
+@pytest.mark.parametrize("share", [0, 0.05, 1.1, -1, float("nan")])
+def test_a_share_of_no_case_or_of_more_than_all_is_one_line(tmp_path: Path, share: float) -> None:
+    written(tmp_path, training=FIVE)
+    for function in (labelled_cases, unlabelled_cases):
+        with pytest.raises(ConfigError, match=r"of the 5 training cases .* a share from 0\.2 to 1") as caught:
+            function(tmp_path, share)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_unlabelled_entry_needs_an_image_alone(tmp_path: Path) -> None:
+    written(tmp_path, unlabelled=[{"image": "f.png", "label": None}, {"label": "g.png"}])
+    with pytest.raises(DataError, match="entry 1 of 'unlabelled' has no image: give each case an image, as"):
+        datalist(tmp_path, "unlabelled")
+
+
+def test_the_lists_of_a_training_are_told_with_the_unlabelled_one_if_it_is_there(tmp_path: Path) -> None:
+    assert sections_of(written(tmp_path)) == ["training", "validation"]
+    assert sections_of(written(tmp_path, unlabelled=[{"image": "f.png"}]))[-1] == "unlabelled"

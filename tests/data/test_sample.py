@@ -13,13 +13,18 @@ from scipy import ndimage
 from segadv_monai.data import check_dataset, datalist, labels_of, sample, sample_data
 from segadv_monai.protocols import ConfigError, DataError
 
-NAMES = ["ct_volumes", "dermoscopy"]
+NAMES = ["ct_volumes", "dermoscopy", "vessels"]
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, recipe in sample._RECIPES.items():
         monkeypatch.setitem(sample._RECIPES, name, replace(recipe, training=2, validation=1))
+
+
+@pytest.fixture(scope="module")
+def vessels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return Path(sample_data("vessels", tmp_path_factory.mktemp("vessels")))
 
 
 @pytest.fixture(scope="module")

@@ -121,3 +121,37 @@ def test_empty_labels_are_counted(dataset: Path) -> None:
         empty = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.uint8), np.diag([1.0, 1, 2, 1]))
         nibabel.save(empty, dataset / f"{name}_label.nii")
     assert only(looked_at(dataset), "notice") == "2 of 5 labels are empty: they hold 0 alone."
+
+
+# --- unlabelled cases
+
+
+def without_labels(root: Path, *names: str) -> Path:
+    content = json.loads((root / "dataset.json").read_text())
+    content["unlabelled"] = [{"image": f"{name}.nii"} for name in names]
+    (root / "dataset.json").write_text(json.dumps(content))
+    return root
+
+
+SECTIONS = ("training", "validation", "unlabelled")
+
+
+def test_unlabelled_images_are_read_and_counted(dataset: Path) -> None:
+    put(dataset, "f", np.diag([1.0, 1, 2, 1]), seed=9)
+    for known in (0, 6):
+        report = looked_at(without_labels(dataset, "f"), sections=SECTIONS)
+        assert report.cases == {"training": 3, "validation": 2, "unlabelled": 1}
+        assert report.findings == ()
+        assert "f.nii" in report.hashes
+        assert "f_label.nii" not in report.hashes
+        assert report.known == known
+
+
+def test_an_unlabelled_image_that_is_damaged_or_in_validation_stops_the_run(dataset: Path) -> None:
+    """Keeps D1, D5."""
+    copy(dataset, "e.nii", "f.nii")
+    with pytest.raises(DataError, match=r"f\.nii of unlabelled is the same image as .*e\.nii of validation"):
+        looked_at(without_labels(dataset, "f"), sections=SECTIONS)
+    (dataset / "f.nii").write_bytes((dataset / "e.nii").read_bytes()[:-9])
+    with pytest.raises(DataError, match=r"f\.nii"):
+        looked_at(dataset, sections=SECTIONS)

@@ -123,6 +123,53 @@ def test_scaled_labels_give_the_segmentor_no_gradient() -> None:
     assert not any(maps.requires_grad for maps in critic.seen)
 
 
+# --- ignored positions
+
+
+def with_an_ignored_position() -> Play:
+    play = two_by_two()
+    assert play.target is not None
+    target = play.target.clone()
+    target[..., 1, 1] = 0
+    return Play(play.image, target, play.logits)
+
+
+@pytest.mark.parametrize("scaling", [None, 0.9])
+def test_an_ignored_position_has_no_class_in_what_the_critic_sees_real_or_fake(scaling: float | None) -> None:
+    """Keeps N10."""
+    critic, play, whole = First(), with_an_ignored_position(), First()
+    Luc(scaling=scaling).critic_loss(critic, play)
+    Luc(scaling=scaling).segmentor_loss(critic, play)
+    Luc(scaling=scaling).critic_loss(whole, two_by_two())
+    for seen in critic.seen:
+        torch.testing.assert_close(seen.sum(1), torch.tensor([[[1.0, 1.0], [1.0, 0.0]]]))
+    for seen, before in zip(critic.seen, whole.seen, strict=False):
+        torch.testing.assert_close(seen[..., 0, :], before[..., 0, :])
+
+
+def test_a_prediction_that_is_right_wherever_there_is_a_class_looks_like_the_target() -> None:
+    critic, play = First(), with_an_ignored_position()
+    assert play.target is not None
+    Luc().critic_loss(critic, Play(play.image, play.target, 200 * play.target))
+    assert torch.equal(*critic.seen)
+
+
+def test_an_ignored_position_gives_the_segmentor_no_gradient() -> None:
+    play = with_an_ignored_position()
+    play.logits.requires_grad_()
+    Luc().segmentor_loss(First(), play)["adversarial"].backward()
+    assert play.logits.grad is not None
+    assert (play.logits.grad[0, 0] != 0).tolist() == [[True, True], [True, False]]
+
+
+def test_maps_that_overlap_or_one_map_have_a_background_and_nothing_to_ignore() -> None:
+    critic, play = First(), with_an_ignored_position()
+    assert play.target is not None
+    Luc(activation=nn.Sigmoid()).critic_loss(critic, play)
+    Luc().critic_loss(critic, Play(play.image, play.target[:, :1], play.logits[:, :1]))
+    assert all((fake > 0).all() for fake in critic.seen[1::2])
+
+
 # --- errors
 
 

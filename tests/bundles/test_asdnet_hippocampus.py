@@ -1,0 +1,205 @@
+"""The ASDNet bundle end to end: layout, mixed training, its twin, evaluation, inference, bad input."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import nibabel
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from safetensors.torch import load_file
+
+from segadv_monai.data import sample_data
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "bundles" / "asdnet_hippocampus" / "configs"
+SMALL = {
+    "labelled_share": 0.5,
+    "epochs": 2,
+    "warm_up": 1,
+    "val_interval": 2,
+    "batch_size": 2,
+    "spacing": [3, 3, 3],
+    "crop_size": [16, 16, 16],
+    "window": [16, 16, 16],
+    "network_def::channels": [4, 8],
+    "network_def::strides": [2],
+    "critic_def::width": 4,
+    "device": "cpu",
+}
+NETWORK = {key: SMALL[key] for key in ("network_def::channels", "network_def::strides")}
+
+
+def small_set(directory: Path, folder: Path, **unlabelled: Any) -> Path:
+    """Four training cases and one for validation, by reference."""
+    description = json.loads((folder / "dataset.json").read_text())
+    for section, count in (("training", 4), ("validation", 1)):
+        description[section] = [
+            {key: str(folder / path) for key, path in entry.items()} for entry in description[section][:count]
+        ]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "dataset.json").write_text(json.dumps({**description, **unlabelled}))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_set(tmp_path_factory.mktemp("volumes"), Path(sample_data("ct_volumes")))
+
+
+def workflow(*overlays: str, kind: str = "train", **overrides: object) -> ConfigWorkflow:
+    first = "inference.json" if kind == "inference" else "train.json"
+    files = [str(CONFIGS / name) for name in (first, *overlays)]
+    return ConfigWorkflow(files, workflow_type=kind, logging_file=False, **overrides)
+
+
+def train(output: Path, dataset: Path, *overlays: str, **overrides: object) -> None:
+    run = workflow(
+        *overlays, **{**SMALL, "output_dir": str(output), "dataset_dir": str(dataset), **overrides}
+    )
+    run.initialize()
+    run.run()
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, volumes: Path) -> Path:
+    output = tmp_path_factory.mktemp("trained")
+    train(output, volumes)
+    return output
+
+
+@pytest.mark.parametrize("kind", ["train", "inference"])
+def test_the_bundle_has_every_property_that_monai_asks_for(kind: str, volumes: Path) -> None:
+    case = json.loads((volumes / "dataset.json").read_text())["training"][0]["image"]
+    run_data = case if kind == "inference" else volumes
+    small = SMALL if kind == "train" else {"device": "cpu"}
+    run = workflow(kind=kind, initialize=[], dataset_dir=str(run_data), **small)
+    run.initialize()
+    assert run.check_properties() == []
+
+
+def test_the_metadata_fit_the_schema_and_the_network(shared_data: Path) -> None:
+    schema = json.loads((shared_data.parent / "schema" / "meta_schema_20240725.json").read_text())
+    metadata = json.loads((CONFIGS / "metadata.json").read_text())
+    jsonschema.validate(metadata, schema)
+    assert metadata["version"] in metadata["changelog"]
+    assert "critic_data_format" in metadata
+    train_json, metadata_json = str(CONFIGS / "train.json"), str(CONFIGS / "metadata.json")
+    verify_net_in_out(net_id="network_def", config_file=train_json, meta_file=metadata_json)
+
+
+def test_unlabelled_volumes_teach_behind_the_warm_up(trained: Path) -> None:
+    first, second = rows(trained / "history.csv")
+    assert first["segmentor/self_taught"] == ""
+    assert float(second["segmentor/self_taught"]) > 0
+    assert float(second["critic/real"]) > 0
+    assert "validation/dice" in second
+    for name in ("model.pt", "model.safetensors", "last.safetensors", "run.json"):
+        assert (trained / name).stat().st_size > 0
+
+
+def test_the_twin_starts_from_the_same_weights_and_sees_the_same_labelled_batches(volumes: Path) -> None:
+    weights, batches = [], []
+    for overlays in ([], ["baseline.json"]):
+        run = workflow(*overlays, **SMALL, initialize=[], dataset_dir=str(volumes))
+        run.initialize()
+        torch.manual_seed(0)
+        trainer = run.parser.get_parsed_content("train#trainer")
+        weights.append([p.detach() for p in trainer.network.parameters()])
+        loader = run.parser.get_parsed_content("train#dataloader")
+        loader.sampler.set_epoch(2)
+        batches.append([batch["image"] for batch in loader if "label" in batch])
+        assert len(loader) == len(batches[-1]) * (1 if overlays else 2)
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(*batches, strict=True))
+
+
+def test_two_workers_give_the_bits_of_none(tmp_path: Path, trained: Path, volumes: Path) -> None:
+    """Keeps R8."""
+    train(tmp_path, volumes, num_workers=2)
+    here, there = (load_file(folder / "last.safetensors") for folder in (trained, tmp_path))
+    assert [name for name, value in here.items() if not torch.equal(value, there[name])] == []
+
+
+@pytest.mark.parametrize("overlay", ["baseline.json", "published.json"])
+def test_every_overlay_trains(tmp_path: Path, volumes: Path, overlay: str) -> None:
+    train(tmp_path, volumes, overlay, epochs=1, warm_up=0)
+    (row,) = rows(tmp_path / "history.csv")
+    assert ("segmentor/self_taught" in row) == (overlay != "baseline.json")
+
+
+def test_a_list_of_unlabelled_volumes_is_read_and_all_training_cases_may_be_labelled(
+    tmp_path: Path, volumes: Path
+) -> None:
+    entries = json.loads((volumes / "dataset.json").read_text())["training"]
+    description = {"training": entries[:2], "unlabelled": [{"image": e["image"]} for e in entries[2:]]}
+    dataset = small_set(tmp_path / "data", volumes, **description)
+    train(tmp_path / "run", dataset, epochs=1, warm_up=0, labelled_share=1.0)
+    assert float(rows(tmp_path / "run" / "history.csv")[0]["segmentor/self_taught"]) > 0
+    read = (tmp_path / "run" / "run.json").read_text()
+    assert all(Path(entry["image"]).name in read for entry in entries)
+
+
+def test_evaluation_and_inference_take_the_model(tmp_path: Path, trained: Path, volumes: Path) -> None:
+    small = {key: value for key, value in SMALL.items() if key != "epochs"}
+    paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path / "eval"), "dataset_dir": str(volumes)}
+    run = workflow("evaluate.json", **small, **paths)
+    run.initialize()
+    run.run()
+    assert len(rows(tmp_path / "eval" / "cases.csv")) == 2
+    case = json.loads((volumes / "dataset.json").read_text())["validation"][0]["image"]
+    segment = workflow(
+        kind="inference",
+        **{**NETWORK, "spacing": [3, 3, 3], "window": [16, 16, 16], "device": "cpu"},
+        ckpt_dir=str(trained),
+        output_dir=str(tmp_path / "out"),
+        dataset_dir=case,
+    )
+    segment.initialize()
+    segment.run()
+    image, mask = nibabel.load(case), nibabel.load(next((tmp_path / "out").glob("*.nii.gz")))
+    assert mask.shape == image.shape
+    np.testing.assert_allclose(mask.affine, image.affine, atol=1e-5)
+
+
+def test_real_volumes_train(tmp_path: Path, shared_data: Path) -> None:
+    dataset = small_set(tmp_path / "data", shared_data / "hippocampus")
+    train(tmp_path / "run", dataset, epochs=1, warm_up=0, spacing=[1, 1, 1])
+    assert float(rows(tmp_path / "run" / "history.csv")[0]["segmentor/self_taught"]) > 0
+
+
+def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
+    config = json.loads((CONFIGS / "inference.json").read_text())
+    config["network_def"] |= {"channels": [4, 8], "strides": [2]}
+    (tmp_path / "inference.json").write_text(json.dumps(config))
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(trained / "model.pt"),
+        meta_file=str(CONFIGS / "metadata.json"),
+        config_file=str(tmp_path / "inference.json"),
+        input_shape=[1, 1, 16, 16, 16],
+    )
+    assert torch.jit.load(tmp_path / "model.ts")(torch.rand(1, 1, 16, 16, 16)).shape == (1, 2, 16, 16, 16)
+
+
+def test_a_training_without_unlabelled_volumes_gets_one_line(tmp_path: Path, volumes: Path) -> None:
+    command = [sys.executable, "-m", "monai.bundle", "run", "training"]
+    command += ["--config_file", str(CONFIGS / "train.json"), "--dataset_dir", str(volumes)]
+    command += ["--output_dir", str(tmp_path / "run"), "--labelled_share", "1.0", "--cache_rate", "0.0"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
+    assert result.returncode != 0
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, result.stderr
+    assert "has no unlabelled cases" in errors[0]
+    assert "Traceback" not in result.stderr + result.stdout
