@@ -115,7 +115,7 @@ class CaseMeasures:
         state.metric_details = {**getattr(state, "metric_details", {}), **tables}
         unit = "mm" if in_mm else "voxels"
         state.surfaces = {"definition": self.definition, "tolerance": self.tolerance, "unit": unit}
-        if not in_mm:
+        if not in_mm and any(name not in OVERLAPS for name in self.measures):
             _LOG.info("the label maps have no spacing: distances and the tolerance of nsd are in voxels")
 
     def _spacing(self, reference: Tensor) -> list[float]:

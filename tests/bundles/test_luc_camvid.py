@@ -1,0 +1,195 @@
+"""The bundle luc_camvid end to end: layout, training, its twin, evaluation, inference, an ignored label."""
+
+import csv
+import json
+from functools import partial
+from pathlib import Path
+
+import jsonschema
+import numpy as np
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from PIL import Image
+
+from segadv_monai.bundle import preflight
+from segadv_monai.data import labels_of, sample_data
+from segadv_monai.protocols import ConfigError, DataError
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = ROOT / "bundles" / "luc_camvid" / "configs"
+FEATURES = [2, 2, 2, 2, 2, 2]
+SMALL = {
+    "epochs": 2,
+    "val_interval": 1,
+    "warm_up": 1,
+    "batch_size": 2,
+    "image_size": [40, 30],
+    "network_def::features": FEATURES,
+    "critic_def::width": 1,
+    "device": "cpu",
+}
+NAMES = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian"]
+
+
+def small_set(directory: Path, folder: Path) -> Path:
+    """Four training and two validation cases of a data set, by reference."""
+    description = json.loads((folder / "dataset.json").read_text())
+    for section, count in (("training", 4), ("validation", 2)):
+        description[section] = [
+            {key: str(folder / path) for key, path in entry.items()} for entry in description[section][:count]
+        ]
+    directory.mkdir(parents=True, exist_ok=True)
+    (directory / "dataset.json").write_text(json.dumps(description))
+    return directory
+
+
+@pytest.fixture(scope="module")
+def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_set(tmp_path_factory.mktemp("streets"), Path(sample_data("streets")))
+
+
+def workflow(*overlays: str, kind: str = "train", **overrides: object) -> ConfigWorkflow:
+    first = "inference.json" if kind == "inference" else "train.json"
+    files = [str(CONFIGS / name) for name in (first, *overlays)]
+    run = ConfigWorkflow(files, workflow_type=kind, logging_file=False, **overrides)
+    run.initialize()
+    return run
+
+
+def train(output: Path, dataset: Path, *overlays: str, **overrides: object) -> Path:
+    settings = {**SMALL, "output_dir": str(output), "dataset_dir": str(dataset), **overrides}
+    workflow(*overlays, **settings).run()
+    return output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, streets: Path) -> Path:
+    return train(tmp_path_factory.mktemp("trained"), streets)
+
+
+@pytest.mark.parametrize("kind", ["train", "inference"])
+def test_the_bundle_has_every_property_that_monai_asks_for(kind: str, streets: Path) -> None:
+    picture = json.loads((streets / "dataset.json").read_text())["training"][0]["image"]
+    data = picture if kind == "inference" else str(streets)
+    run = workflow(kind=kind, initialize=[], dataset_dir=data, device="cpu")
+    assert run.check_properties() == []
+
+
+def test_the_network_fits_its_metadata_and_they_fit_the_schema(shared_data: Path) -> None:
+    metadata = CONFIGS / "metadata.json"
+    verify_net_in_out("network_def", config_file=str(CONFIGS / "train.json"), meta_file=str(metadata))
+    schema = shared_data.parent / "schema" / "meta_schema_20240725.json"
+    jsonschema.validate(json.loads(metadata.read_text()), json.loads(schema.read_text()))
+
+
+def test_training_warms_up_then_plays_and_leaves_its_files(trained: Path) -> None:
+    for name in ("model.pt", "model.safetensors", "last.safetensors", "history.csv"):
+        assert (trained / name).stat().st_size > 0
+    first, second = csv.DictReader((trained / "history.csv").read_text().splitlines())
+    assert not first["segmentor/adversarial"]
+    assert float(second["segmentor/adversarial"]) > 0
+    assert float(second["critic/real"]) > 0
+    assert 0 <= float(second["validation/mean_iou"]) < float(second["validation/pixel_accuracy"]) < 1
+
+
+def test_the_twin_without_critic_starts_from_the_same_weights_and_data(tmp_path: Path, streets: Path) -> None:
+    paths = {"output_dir": str(tmp_path), "dataset_dir": str(streets)}
+    weights, batches = [], []
+    for overlays in ([], ["baseline.json"]):
+        parser = workflow(*overlays, **SMALL, **paths).parser
+        weights.append([p.clone() for p in parser.get_parsed_content("network").parameters()])
+        batches.append(next(iter(parser.get_parsed_content("train#dataloader"))))
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+    assert all(torch.equal(batches[0][key], batches[1][key]) for key in ("image", "label"))
+    # Ignored positions and the padding have no class, every other has one.
+    label = batches[0]["label"].as_subclass(torch.Tensor).sum(1)
+    assert label.unique().tolist() == [0, 1]
+
+
+def test_the_twin_and_the_published_settings_train(tmp_path: Path, streets: Path) -> None:
+    train(tmp_path / "twin", streets, "baseline.json", epochs=1)
+    train(tmp_path / "published", streets, "published.json", epochs=1, warm_up=0)
+    assert (tmp_path / "published" / "model.pt").is_file()
+    assert "adversarial" not in (tmp_path / "twin" / "history.csv").read_text()
+
+
+def test_evaluation_counts_no_ignored_position(tmp_path: Path, trained: Path, streets: Path) -> None:
+    """Keeps N10."""
+    small = {key: SMALL[key] for key in ("image_size", "network_def::features", "device")}
+    paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path), "dataset_dir": str(streets)}
+    run = workflow("evaluate.json", **small, **paths)
+    run.run()
+    rows = list(csv.DictReader((tmp_path / "classes.csv").read_text().splitlines()))
+    assert [row["class"] for row in rows] == [*NAMES, "bicyclist"]
+    maps = []
+    for entry in json.loads((streets / "dataset.json").read_text())["validation"]:
+        with Image.open(entry["label"]) as opened:
+            maps.append(np.asarray(opened))
+    counts = np.bincount(np.concatenate(maps, axis=None), minlength=12)
+    assert counts[11] > 0
+    assert [int(float(row["positions"])) for row in rows] == counts[:11].tolist()
+    assert len((tmp_path / "cases.csv").read_text().splitlines()) == 1 + 2 * 11
+    predicted = run.parser.get_parsed_content("validate#evaluator").state.output[0]["pred"]
+    assert predicted.sum() == (maps[-1] != 11).sum()
+
+
+def test_inference_writes_one_of_eleven_labels_everywhere(tmp_path: Path, trained: Path) -> None:
+    (tmp_path / "in").mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (50, 83, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "in" / "wide.jpg")
+    small = {key: SMALL[key] for key in ("image_size", "network_def::features", "device")}
+    paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path), "dataset_dir": str(tmp_path / "in")}
+    workflow(kind="inference", **small, **paths).run()
+    with Image.open(tmp_path / "wide_segmentation.png") as opened:
+        assert opened.size == (83, 50)
+        assert np.asarray(opened).max() <= 10
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
+def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
+    config = json.loads((CONFIGS / "inference.json").read_text())
+    config["network_def"]["features"] = FEATURES
+    (tmp_path / "inference.json").write_text(json.dumps(config))
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(trained / "model.pt"),
+        meta_file=str(CONFIGS / "metadata.json"),
+        config_file=str(tmp_path / "inference.json"),
+        input_shape=[1, 3, 32, 32],
+    )
+    assert torch.jit.load(tmp_path / "model.ts")(torch.rand(1, 3, 32, 32)).shape == (1, 11, 32, 32)
+
+
+def test_an_ignored_label_needs_a_name_in_the_data_set_and_no_region(tmp_path: Path, streets: Path) -> None:
+    classes = [[value] for value in range(11)]
+    check = partial(preflight, out_channels=11, spatial_dims=2, in_channels=3, device="cpu")
+    assert labels_of(streets)[11] == "unlabelled"
+    assert not check(dataset_dir=str(streets), regions=classes).of("error")
+    with pytest.raises(ConfigError, match="12 regions for 11 maps"):
+        check(dataset_dir=str(streets), regions=[*classes, [11]])
+    description = json.loads((streets / "dataset.json").read_text())
+    del description["labels"]["11"]
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(DataError, match=r"holds the label values 11 but labels of dataset\.json allows"):
+        check(dataset_dir=str(tmp_path), regions=classes)
+
+
+def test_a_data_set_whose_labels_are_all_ignored_gets_one_line(tmp_path: Path, streets: Path) -> None:
+    description = json.loads((streets / "dataset.json").read_text())
+    Image.fromarray(np.full((90, 120), 11, np.uint8)).save(tmp_path / "ignored.png")
+    for entry in description["training"]:
+        entry["label"] = str(tmp_path / "ignored.png")
+    (tmp_path / "dataset.json").write_text(json.dumps(description))
+    with pytest.raises(RuntimeError) as raised:
+        train(tmp_path / "run", tmp_path)
+    # MONAI wraps it; the command line ends with the line alone.
+    assert "all positions of a batch of 2 are ignored" in str(raised.value.__cause__)
+    assert isinstance(raised.value.__cause__, DataError)
+
+
+def test_real_streets_train(tmp_path: Path, shared_data: Path) -> None:
+    dataset = small_set(tmp_path / "data", shared_data / "camvid")
+    train(tmp_path / "run", dataset, epochs=1, warm_up=0, image_size=[60, 45])
+    assert (tmp_path / "run" / "model.pt").is_file()
