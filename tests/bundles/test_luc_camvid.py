@@ -11,6 +11,7 @@ import pytest
 import torch
 from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
 from PIL import Image
+from safetensors.torch import load_file
 
 from segadv_monai.bundle import preflight
 from segadv_monai.data import labels_of, sample_data
@@ -105,6 +106,13 @@ def test_the_twin_without_critic_starts_from_the_same_weights_and_data(tmp_path:
     # Ignored positions and the padding have no class, every other has one.
     label = batches[0]["label"].as_subclass(torch.Tensor).sum(1)
     assert label.unique().tolist() == [0, 1]
+
+
+def test_two_workers_give_the_bits_of_none(tmp_path: Path, trained: Path, streets: Path) -> None:
+    """Keeps R8."""
+    train(tmp_path, streets, num_workers=2)
+    here, there = (load_file(folder / "last.safetensors") for folder in (trained, tmp_path))
+    assert [name for name, value in here.items() if not torch.equal(value, there[name])] == []
 
 
 def test_the_twin_and_the_published_settings_train(tmp_path: Path, streets: Path) -> None:

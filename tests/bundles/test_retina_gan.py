@@ -95,6 +95,13 @@ def test_the_twin_takes_as_many_steps_of_the_segmentor_and_starts_from_the_same_
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
 
 
+def test_two_workers_give_the_bits_of_none(tmp_path: Path, trained: Path, pictures: Path) -> None:
+    """Keeps R8."""
+    run(**SMALL, num_workers=2, output_dir=str(tmp_path), dataset_dir=str(pictures))
+    here, there = (load_file(folder / "last.safetensors") for folder in (trained, tmp_path))
+    assert [name for name, value in here.items() if not torch.equal(value, there[name])] == []
+
+
 def test_the_twin_trains_and_is_evaluated(tmp_path: Path, pictures: Path) -> None:
     run("baseline.json", **SMALL, output_dir=str(tmp_path / "twin"), dataset_dir=str(pictures))
     told = evaluate(tmp_path / "twin", tmp_path / "eval", pictures)
