@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits, softplus
 
+from segadv_monai.layers import score_of
 from segadv_monai.protocols import Play
 
 __all__ = ["ASDNet"]
@@ -90,13 +91,7 @@ class ASDNet:
 
 
 def _score(critic: nn.Module, maps: Tensor, image: Tensor) -> Tensor:
-    score: Tensor | None = critic(maps, image).score
-    if score is None:
-        raise ValueError(
-            f"ASDNet needs a critic with a score, {type(critic).__name__} has none: use objectives.SegAN "
-            "with it, or a critic such as critics.ASDNetCritic."
-        )
-    return score.to(torch.promote_types(score.dtype, torch.float32))
+    return score_of(critic, maps, image, game="ASDNet", such_as="ASDNetCritic")
 
 
 def _cross_entropy(score: Tensor, label: float) -> Tensor:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from segadv_monai.layers import score_of
 from segadv_monai.protocols import Play
 
 __all__ = ["Luc"]
@@ -102,11 +103,5 @@ def _scaled_labels(target: Tensor, probabilities: Tensor, tau: float) -> Tensor:
 
 
 def _cross_entropy(critic: nn.Module, maps: Tensor, image: Tensor, *, label: float) -> Tensor:
-    score: Tensor | None = critic(maps, image).score
-    if score is None:
-        raise ValueError(
-            f"Luc needs a critic with a score, {type(critic).__name__} has none: use objectives.SegAN with "
-            "it, or a critic such as critics.LucCritic."
-        )
-    score = score.to(torch.promote_types(score.dtype, torch.float32))
+    score = score_of(critic, maps, image, game="Luc", such_as="LucCritic")
     return binary_cross_entropy_with_logits(score, torch.full_like(score, label))

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from segadv_monai.layers import score_of
 from segadv_monai.protocols import Play
 
 __all__ = ["Hinge", "LeastSquares", "Minimax", "NonSaturating", "Wasserstein"]
@@ -86,13 +87,7 @@ class _ScoreGame(ABC):
         return maps + self.noise * torch.randn_like(maps) if self.noise else maps
 
     def _score(self, critic: nn.Module, maps: Tensor, image: Tensor) -> Tensor:
-        score: Tensor | None = critic(maps, image).score
-        if score is None:
-            raise ValueError(
-                f"{type(self).__name__} needs a critic with a score, {type(critic).__name__} has none: use "
-                "objectives.SegAN with it, or a critic such as critics.PatchCritic."
-            )
-        return score.to(torch.promote_types(score.dtype, torch.float32))
+        return score_of(critic, maps, image, game=type(self).__name__, such_as="PatchCritic")
 
     def _slopes(self, critic: nn.Module, maps: Tensor, image: Tensor) -> Tensor:
         """Length of the gradient of each case's score with respect to its maps, itself differentiable."""
