@@ -5,11 +5,11 @@ that a case in which it is rare weighs little. Positions without a class in the 
 """
 
 import torch
-from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
 from segadv_monai.protocols import ConfigError, DataError
 
+from .collecting import CollectingMetric
 from .overlap import VoxelCounts, voxel_counts
 
 __all__ = ["CLASS_MEASURES", "ClassOverlapMetric", "class_accuracy", "class_iou", "pixel_accuracy"]
@@ -46,7 +46,7 @@ def pixel_accuracy(counts: VoxelCounts) -> Tensor:
     return counts.common.sum() / counts.referred.sum()
 
 
-class ClassOverlapMetric(CumulativeIterationMetric):
+class ClassOverlapMetric(CollectingMetric):
     """One measure over all cases together; classes that occur nowhere are left out of a mean.
 
     Args:
@@ -73,19 +73,6 @@ class ClassOverlapMetric(CumulativeIterationMetric):
         """Numbers of voxels of all cases that all processes have seen."""
         seen = self.get_buffer()  # type: ignore[no-untyped-call]
         return VoxelCounts(*(torch.zeros(3, 0, 0) if seen is None else seen.movedim(1, 0)).double())
-
-    @property
-    def collected(self) -> Tensor:
-        """Numbers of voxels that this process has counted, ``(N, 3, K)``, empty before the first case."""
-        if not self._buffers:
-            return torch.empty(0)
-        return torch.stack(self._buffers[0])
-
-    @collected.setter
-    def collected(self, values: Tensor) -> None:
-        self.reset()  # type: ignore[no-untyped-call]
-        if len(values):
-            self.extend(values)
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **_: object) -> Tensor:
         if y is None:

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-from monai.metrics import CumulativeIterationMetric
 from torch import Tensor
 
 from segadv_monai.protocols import ConfigError, DataError
 
+from .collecting import CollectingMetric
 from .policy import MEASURES, empty_value
 
 __all__ = ["OVERLAPS", "OverlapMetric", "VoxelCounts", "dice_score", "overlap", "voxel_counts"]
@@ -101,7 +101,7 @@ def dice_score(prediction: Tensor, reference: Tensor) -> Tensor:
     return overlap("dice", voxel_counts(prediction, reference))
 
 
-class OverlapMetric(CumulativeIterationMetric):
+class OverlapMetric(CollectingMetric):
     """One measure of binary maps over all cases: the mean of a measure, or the sum of a count.
 
     Args:
@@ -122,19 +122,6 @@ class OverlapMetric(CumulativeIterationMetric):
         seen = self.get_buffer()  # type: ignore[no-untyped-call]
         values = torch.empty(0) if seen is None else seen
         return torch.nanmean(values) if self.measure in MEASURES else values.sum()
-
-    @property
-    def collected(self) -> Tensor:
-        """Values of the cases that this process has seen, ``(N, K)``, empty before the first."""
-        if not self._buffers:
-            return torch.empty(0)
-        return torch.stack(self._buffers[0])
-
-    @collected.setter
-    def collected(self, values: Tensor) -> None:
-        self.reset()  # type: ignore[no-untyped-call]
-        if len(values):
-            self.extend(values)
 
     def _compute_tensor(self, y_pred: Tensor, y: Tensor | None = None, **_: object) -> Tensor:
         if y is None:
