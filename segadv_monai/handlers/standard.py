@@ -89,15 +89,7 @@ def standard_handlers(
     best.attach(evaluator)
     handlers: list[_Handler] = [Seeding(seed), finite, _Validation(evaluator, val_interval), history]
     if idist.get_rank() == 0:
-        places = f"model {models / 'model.pt'}, curves {output / 'history.csv'}"
-        board = TensorBoard(history, output / "tensorboard")
-        handlers.append(board)
-        if preview_cases:
-            preview = Preview(output / "previews" / "epoch_{epoch}.png", preview_cases)
-            preview.attach(evaluator)
-            evaluator.add_event_handler(Events.COMPLETED, _show, preview, board)
-            places += f", pictures {output / 'previews'}"
-        handlers.append(Progress(history, best, places=places))
+        handlers += _for_people(history, best, output=output, preview_cases=preview_cases)
     checkpoint = Checkpoint(
         output / "last.safetensors",
         others={"best": best, "history": history, "finite": finite, **(others or {})},
@@ -106,6 +98,19 @@ def standard_handlers(
         minutes=checkpoint_minutes,
     )
     return StandardHandlers([*handlers, Stop(checkpoint, evaluator, hours=hours), checkpoint])
+
+
+def _for_people(history: History, best: BestModel, *, output: Path, preview_cases: int) -> list[_Handler]:
+    """What a person watches: board, pictures, progress."""
+    evaluator = history.evaluator
+    places = f"model {best.directory / 'model.pt'}, curves {output / 'history.csv'}"
+    board = TensorBoard(history, output / "tensorboard")
+    if preview_cases:
+        preview = Preview(output / "previews" / "epoch_{epoch}.png", preview_cases)
+        preview.attach(evaluator)
+        evaluator.add_event_handler(Events.COMPLETED, _show, preview, board)
+        places += f", pictures {output / 'previews'}"
+    return [board, Progress(history, best, places=places)]
 
 
 class _Validation:
