@@ -4,7 +4,8 @@ Also the errors by which a command tells a user's fault from a bug: each message
 what is wrong and what to do.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ __all__ = [
     "Objective",
     "Play",
     "SegAdvError",
+    "SegmentorOutput",
     "ZeroSum",
 ]
 
@@ -55,19 +57,35 @@ class CriticOutput(NamedTuple):
     features: tuple[Tensor, ...]
 
 
+class SegmentorOutput(NamedTuple):
+    """What a module around a segmentor returns to a trainer whose game needs more than logits.
+
+    Args:
+        logits: the prediction, ``(B, out_channels, *S)``.
+        latents: whatever else the game asks for, by name, with its graph.
+    """
+
+    logits: Tensor
+    latents: Mapping[str, Tensor]
+
+
 @dataclass(frozen=True, slots=True)
 class Play:
     """One batch as a game sees it.
 
     Args:
-        image: ``(B, in_channels, *S)``.
+        image: ``(B, in_channels, *S)``, on the grid of the logits.
         target: one map per class, ``(B, out_channels, *S)``, values 0 and 1; None for unlabelled cases.
         logits: the segmentor's output, ``(B, out_channels, *S)``, with its graph.
+        weight: what each position counts for in the supervised loss, ``(B, 1, *S)``; None for all alike.
+        latents: what a :class:`SegmentorOutput` held beside the logits, with its graph.
     """
 
     image: Tensor
     target: Tensor | None
     logits: Tensor
+    weight: Tensor | None = None
+    latents: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @runtime_checkable
@@ -75,7 +93,7 @@ class Objective(Protocol):
     """An adversarial game: who minimises what.
 
     Both methods return weighted terms by name; their sum is what the player minimises. ``critic_loss`` must
-    detach ``play.logits``; ``segmentor_loss`` must not.
+    detach ``play.logits`` and ``play.latents``; ``segmentor_loss`` must not.
     """
 
     def critic_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]: ...

@@ -6,9 +6,11 @@ The figure of the ISBI paper differs: kernels 13, 11, 9, 7, 4, 3 with the same w
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from monai.networks.layers.factories import Conv, Norm
+from monai.networks.layers.factories import Conv
+from monai.networks.layers.utils import get_norm_layer
 from torch import Tensor, nn
 
 from segadv_monai.layers import check_pair, initialize_fan_out
@@ -28,6 +30,7 @@ class SegANCritic(nn.Module):
         num_maps: maps per segmentation; every map masks all channels of the image.
         widths: channels of the blocks.
         kernels: kernel size of each block; every block has stride 2.
+        norm: normalisation of all blocks but the first, by MONAI's name, or name and arguments.
         separate: one critic per map (S3-3C of the BRATS paper) instead of one on all masked images joined
             (S3-1C). The critics are the groups of one grouped network of ``num_maps`` times the widths.
 
@@ -50,6 +53,7 @@ class SegANCritic(nn.Module):
         *,
         widths: Sequence[int] = (64, 128, 256, 512, 512, 512),
         kernels: Sequence[int] = (7, 5, 4, 4, 4, 3),
+        norm: str | Sequence[Any] = "batch",
         separate: bool = False,
     ) -> None:
         super().__init__()
@@ -60,12 +64,13 @@ class SegANCritic(nn.Module):
         groups = num_maps if separate else 1
         blocks = []
         channels = in_channels * num_maps
+        norm_name = norm if isinstance(norm, str) else tuple(norm)
         for i, (width, kernel) in enumerate(zip(widths, kernels, strict=True)):
             out = width * groups
             convolution = Conv[Conv.CONV, spatial_dims](
                 channels, out, kernel, stride=2, padding=(kernel - 1) // 2, groups=groups, bias=False
             )
-            norms = [Norm[Norm.BATCH, spatial_dims](out)] if i else []
+            norms = [get_norm_layer(norm_name, spatial_dims=spatial_dims, channels=out)] if i else []
             blocks.append(nn.Sequential(convolution, *norms, nn.LeakyReLU(_LEAKY_SLOPE)))
             channels = out
         self.blocks = nn.ModuleList(blocks)

@@ -15,6 +15,7 @@ from ignite.engine import Engine, Events
 
 from segadv_monai.protocols import CheckpointError
 
+from .gradients import between_steps
 from .state_file import read_state, write_state
 from .weights import load_weights, unwrapped
 
@@ -152,7 +153,8 @@ class Checkpoint:
 
     def _save_after_minutes(self, engine: Engine) -> None:
         ends_epoch = engine.state.iteration % (engine.state.epoch_length or 1) == 0
-        if not ends_epoch and time.monotonic() - self._saved_at > 60 * self.minutes:
+        is_time = time.monotonic() - self._saved_at > 60 * self.minutes
+        if is_time and not ends_epoch and between_steps(engine):
             self.save_inside_epoch()
 
     def _restore_inside(self, _: Engine) -> None:

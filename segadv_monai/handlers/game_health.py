@@ -99,6 +99,8 @@ class GameHealth:
         length = trainer.state.epoch_length
         first = (trainer.state.epoch - 1) * length + 1
         for iteration in range(first, first + length):
+            if not trainer.schedule.ends(iteration):
+                continue  # the gradients are not all there
             turns = ("supervised",)
             if trainer.critic is not None:
                 turns = trainer.schedule.turns(trainer.state.epoch, iteration)
@@ -177,12 +179,13 @@ class GameHealth:
         if self._slope is None:
             return
         total = _exact(self._slope)
-        total = total / trainer.scaler.scale(total.new_ones(()))
+        total = total / trainer.scaler.scale(total.new_ones(())) * trainer.schedule.batches
         logits = _exact(trainer.state.output["pred"].detach()).requires_grad_()
         target = _plain(trainer.state.output["label"])
         supervised = torch.zeros_like(total)
         if trainer.loss_function is not None and target is not None:
-            (supervised,) = torch.autograd.grad(trainer.loss_function(logits, target), logits)
+            loss = trainer.supervised_loss(logits, target, _plain(trainer.state.output.get("weight")))
+            (supervised,) = torch.autograd.grad(loss, logits)
         adversarial, own = (total - supervised).norm(), supervised.norm()
         # Without any gradient there is no share either: 0, not a nan.
         sum_of_both = (adversarial + own).clamp(min=torch.finfo(total.dtype).tiny)

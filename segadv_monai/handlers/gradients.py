@@ -2,17 +2,28 @@
 
 from typing import Any
 
+from ignite.engine import Engine
 from monai.engines.utils import IterationEvents
 from torch import nn
 
 from .events import CriticEvents
 
-__all__ = ["BACKWARD", "moving"]
+__all__ = ["BACKWARD", "between_steps", "moving"]
 
 BACKWARD = {
     "critic": CriticEvents.CRITIC_BACKWARD_COMPLETED,
     "segmentor": IterationEvents.BACKWARD_COMPLETED,
 }
+
+
+def between_steps(engine: Engine) -> bool:
+    """Whether no player has gradients of batches that wait for more: the time for a checkpoint.
+
+    Args:
+        engine: a trainer, behind an iteration.
+    """
+    schedule = getattr(engine, "schedule", None)
+    return schedule is None or bool(schedule.ends(engine.state.iteration))
 
 
 def moving(trainer: Any, player: str) -> list[nn.Parameter]:

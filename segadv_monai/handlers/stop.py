@@ -9,6 +9,7 @@ from typing import Any
 from ignite.engine import Engine, Events
 
 from .checkpoint import Checkpoint
+from .gradients import between_steps
 
 __all__ = ["Stop"]
 
@@ -18,7 +19,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Stop:
-    """Finish the iteration, save a checkpoint, and end the process when that is asked for.
+    """Finish the step, save a checkpoint, and end the process when that is asked for.
 
     The exit code is 143 after SIGTERM, 130 after SIGINT (the shells' 128 + signal), and 75 at the end of the
     given time (``EX_TEMPFAIL``: the same command goes on). A second signal acts at once, as it would have.
@@ -67,7 +68,7 @@ class Stop:
         # Not in a validation, or runs in slices shorter than one would never leave it behind.
         if self.hours is not None and engine is trainer and self._elapsed() > 3600 * self.hours:
             self._reason, self._code = f"the end of {self.hours:g} hours", _TIME_IS_UP
-        if not self._reason or trainer is None:
+        if not self._reason or trainer is None or not between_steps(trainer):
             return
         inside = self.checkpoint.save_inside_epoch()
         place = f"epoch {trainer.state.epoch}, iteration {trainer.state.iteration}"

@@ -5,7 +5,7 @@ Schedules have no state: a run that is started again after a kill computes the s
 
 from typing import Literal, Protocol
 
-__all__ = ["Alternating", "Schedule", "Simultaneous", "Turn"]
+__all__ = ["Accumulating", "Alternating", "Schedule", "Simultaneous", "Turn"]
 
 Turn = Literal["critic", "segmentor", "both", "supervised"]
 
@@ -111,3 +111,64 @@ class Simultaneous:
             iteration: of the run, from 1.
         """
         return ("supervised",) if epoch <= self.warm_up else ("both",)
+
+
+class Accumulating:
+    """A schedule whose iteration is several batches, with one step of each player at the last of them.
+
+    The segmentor comes first among the turns of a batch.
+
+    Args:
+        schedule: whose turns are taken.
+        batches: to a step.
+
+    Raises:
+        ValueError: ``batches`` is less than 1.
+    """
+
+    def __init__(self, schedule: Schedule, batches: int) -> None:
+        if batches < 1:
+            raise ValueError(f"accumulation must be at least 1 batch, got {batches}.")
+        self.schedule = schedule
+        self.batches = batches
+
+    def check(self, epoch_length: int | None) -> None:
+        """Refuse epochs that would leave gradients behind.
+
+        Args:
+            epoch_length: batches to an epoch; None where it is not known.
+
+        Raises:
+            ValueError: steps do not end with the epoch.
+        """
+        if epoch_length is not None and epoch_length % self.batches:
+            raise ValueError(
+                f"{epoch_length} batches to an epoch are no multiple of an accumulation of {self.batches}: "
+                "change one of them, or give the trainer an epoch_length."
+            )
+
+    def begins(self, iteration: int) -> bool:
+        """Whether a step begins with this batch.
+
+        Args:
+            iteration: of the run, from 1.
+        """
+        return (iteration - 1) % self.batches == 0
+
+    def ends(self, iteration: int) -> bool:
+        """Whether a step ends with this batch; between steps there are gradients that no file holds.
+
+        Args:
+            iteration: of the run, from 1.
+        """
+        return iteration % self.batches == 0
+
+    def turns(self, epoch: int, iteration: int) -> tuple[Turn, ...]:
+        """Who takes part, in this order.
+
+        Args:
+            epoch: from 1.
+            iteration: of the run, from 1.
+        """
+        turns = self.schedule.turns(epoch, (iteration - 1) // self.batches + 1)
+        return turns if self.batches == 1 else tuple(sorted(turns, reverse=True))

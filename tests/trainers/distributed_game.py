@@ -39,7 +39,8 @@ class Game(SegAN):
 def players(kind: str) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     if kind == "published":
-        return Segmentor(2, 1, 1, width=1), SegANCritic(2, 1, widths=(2, 2), kernels=(5, 3))
+        critic = SegANCritic(2, 1, widths=(2, 2), kernels=(5, 3), norm="instance")
+        return Segmentor(2, 1, 1, width=1), critic
     return nn.Sequential(
         nn.Conv2d(1, 2, 3, padding=1), nn.Tanh(), nn.Conv2d(2, 1, 1)
     ).double(), Critic().double()
