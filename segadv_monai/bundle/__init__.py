@@ -5,6 +5,7 @@ from .findings import Finding
 from .judge import Judgement, StaticFinding, judge
 from .layout import check_bundle, config_sets
 from .manifest import Manifest
+from .numerics import numerics
 from .preflight import preflight
 from .root import root
 
@@ -18,6 +19,7 @@ __all__ = [
     "check_bundle",
     "config_sets",
     "judge",
+    "numerics",
     "preflight",
     "resolve_device",
     "root",

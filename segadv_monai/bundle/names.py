@@ -45,14 +45,15 @@ _LISTED = _words(
     """monai.data.list_data_collate monai.data.load_decathlon_datalist monai.data.pad_list_data_collate
     monai.handlers.from_engine monai.handlers.stopping_fn_from_loss
     monai.handlers.stopping_fn_from_metric segadv_monai.bundle.Manifest
-    segadv_monai.bundle.begin segadv_monai.bundle.preflight
+    segadv_monai.bundle.begin segadv_monai.bundle.numerics segadv_monai.bundle.preflight
     segadv_monai.bundle.resolve_device segadv_monai.bundle.root monai.utils.misc.set_determinism
     monai.utils.set_determinism numpy.array numpy.float32 numpy.float64 numpy.int64 numpy.ones numpy.pi
     numpy.uint8 numpy.zeros torch.bfloat16 torch.bool torch.cuda.device_count torch.cuda.is_available
     torch.cuda.set_device torch.device torch.distributed.destroy_process_group
     torch.distributed.get_rank torch.distributed.get_world_size torch.distributed.init_process_group
     torch.distributed.is_available torch.distributed.is_initialized torch.float16 torch.float32
-    torch.float64 torch.int32 torch.int64 torch.long torch.manual_seed torch.tensor torch.uint8"""
+    torch.float64 torch.int32 torch.int64 torch.long torch.manual_seed
+    torch.nn.SyncBatchNorm.convert_sync_batchnorm torch.tensor torch.uint8"""
 )
 # Inside the rooms, but they reach the network, empty a folder or call whatever they are given.
 _TO_REVIEW = _words(

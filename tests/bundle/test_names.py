@@ -73,7 +73,7 @@ def test_what_this_package_exports_is_safe_but_for_what_reads_or_runs_configs(ro
 
 
 def is_for_configs(name: str) -> bool:
-    return name.rpartition(".")[2] in ("Manifest", "begin", "preflight", "resolve_device", "root")
+    return name.rpartition(".")[2] in ("Manifest", "begin", "numerics", "preflight", "resolve_device", "root")
 
 
 def test_a_name_is_judged_without_importing_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
