@@ -1,3 +1,5 @@
 from .segan import SegAN
 
-__all__ = ["SegAN"]
+__all__ = [
+    "SegAN",
+]

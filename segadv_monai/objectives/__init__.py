@@ -3,4 +3,13 @@ from .luc import Luc
 from .segan import SegAN
 from .textbook import Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 
-__all__ = ["ASDNet", "Hinge", "LeastSquares", "Luc", "Minimax", "NonSaturating", "SegAN", "Wasserstein"]
+__all__ = [
+    "ASDNet",
+    "Hinge",
+    "LeastSquares",
+    "Luc",
+    "Minimax",
+    "NonSaturating",
+    "SegAN",
+    "Wasserstein",
+]

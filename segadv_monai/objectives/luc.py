@@ -4,14 +4,14 @@ As in the paper: the segmentor's term is the practical one by default, which rep
 its stronger gradient. The multi-class cross entropy beside it is the trainer's ``loss_function``. What the
 paper calls *basic* and *product* is an argument of the critic; *scaling* needs the prediction and is here.
 Where a label map ignores positions, the critic sees no class there, neither of the target nor of the
-prediction: a prediction that sums to 1 where the target is 0 would give itself away.
+prediction.
 """
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from segadv_monai.layers import score_of
+from segadv_monai.layers import predicted_maps, score_of
 from segadv_monai.protocols import Play
 
 __all__ = ["Luc"]
@@ -31,7 +31,7 @@ class Luc:
             one another. By default the target is shown as it is.
         activation: turns logits into probabilities; by default the softmax of several maps, and of one map
             the sigmoid, its softmax against the rest. Give ``torch.nn.Sigmoid()`` for maps that overlap. With
-            the softmax, a position whose target has no class is ignored: its predicted maps are shown as 0,
+            a softmax, a position whose target has no class is ignored: its predicted maps are shown as 0,
             too, and the segmentor gets no gradient there.
 
     Raises:
@@ -78,13 +78,10 @@ class Luc:
 
     def _predicted(self, logits: Tensor, target: Tensor | None) -> Tensor:
         """Probabilities as the critic sees them."""
-        if self.activation is not None:
-            probabilities: Tensor = self.activation(logits)
-            return probabilities
-        if logits.shape[1] == 1:
-            return logits.sigmoid()
-        has_class = 1 if target is None else target.sum(dim=1, keepdim=True) > 0
-        return logits.softmax(dim=1) * has_class
+        usual = nn.Sigmoid() if logits.shape[1] == 1 else nn.Softmax(dim=1)
+        return predicted_maps(
+            logits, target, activation=usual if self.activation is None else self.activation
+        )
 
 
 def _scaled_labels(target: Tensor, probabilities: Tensor, tau: float) -> Tensor:

@@ -9,16 +9,17 @@ cross entropy as the trainer's ``loss_function`` and a :class:`segadv_monai.crit
 
 As in the papers, with the image as a condition: penalties are on the slope with respect to the segmentation,
 as the image is the same on both sides. A case's score is the mean of its verdicts. All is computed on logits,
-in float32 at least.
+in float32 at least. Where a label ignores positions, the critic sees no class there.
 """
 
 from abc import ABC, abstractmethod
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from segadv_monai.layers import score_of
+from segadv_monai.layers import predicted_maps, score_of
 from segadv_monai.protocols import Play
 
 __all__ = ["Hinge", "LeastSquares", "Minimax", "NonSaturating", "Wasserstein"]
@@ -58,13 +59,22 @@ class _ScoreGame(ABC):
 
     def critic_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]:
         """Terms ``real`` and ``fake``, and the penalties that are asked for."""
+        return self._critic_terms(critic, replace(play, logits=play.logits.detach()))
+
+    def segmentor_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]:
+        """The term ``adversarial``, which takes of a target only what it ignores."""
+        cost = self._fooled(self._score(critic, self._fake_maps(play), play.image)).mean()
+        return {"adversarial": self.weight * cost}
+
+    def _critic_terms(self, critic: nn.Module, play: Play) -> dict[str, Tensor]:
+        """What the critic minimises; of these ``fake`` alone has the graph of the logits."""
         if play.target is None:
             raise ValueError(
                 f"the critic of {type(self).__name__} learns from labels and this batch has none: give every "
                 "batch a target."
             )
         real = self._shown(play.target)
-        fake = self._shown(self.activation(play.logits.detach()))
+        fake = self._fake_maps(play)
         terms = {
             "real": self._real(self._score(critic, real, play.image)).mean(),
             "fake": self._fake(self._score(critic, fake, play.image)).mean(),
@@ -77,11 +87,8 @@ class _ScoreGame(ABC):
             terms["r1"] = self.r1 / 2 * self._slopes(critic, real, play.image).square().mean()
         return terms
 
-    def segmentor_loss(self, critic: nn.Module, play: Play) -> dict[str, Tensor]:
-        """The term ``adversarial``, which needs no target."""
-        fake = self._shown(self.activation(play.logits))
-        cost = self._fooled(self._score(critic, fake, play.image)).mean()
-        return {"adversarial": self.weight * cost}
+    def _fake_maps(self, play: Play) -> Tensor:
+        return self._shown(predicted_maps(play.logits, play.target, activation=self.activation))
 
     def _shown(self, maps: Tensor) -> Tensor:
         return maps + self.noise * torch.randn_like(maps) if self.noise else maps
@@ -97,6 +104,19 @@ class _ScoreGame(ABC):
         (gradients,) = torch.autograd.grad(scores.sum(), maps, create_graph=True)
         slopes: Tensor = torch.linalg.vector_norm(gradients.flatten(1), dim=1)
         return slopes
+
+
+class _OneValue(_ScoreGame):
+    """A game whose segmentor minimises what its critic maximises, as far as the segmentor can change it."""
+
+    def value(self, critic: nn.Module, play: Play) -> dict[str, Tensor]:
+        """The critic's terms with the other sign, of which both players can have their gradients at once.
+
+        The segmentor has a say in ``fake`` alone. All else is a constant for it and may be there: ``real``,
+        smoothed or not, and the penalties, whose places between real and fake carry no graph, as in the
+        papers. The noise is drawn once for both players.
+        """
+        return {name: -term for name, term in self._critic_terms(critic, play).items()}
 
 
 class _LabelGame(_ScoreGame):
@@ -118,16 +138,19 @@ class _LabelGame(_ScoreGame):
         self.smoothing = smoothing
 
 
-class Minimax(_LabelGame):
+class Minimax(_LabelGame, _OneValue):
     """The critic minimises the cross entropy of its verdicts, the segmentor maximises that of the fake ones.
 
     The negative sum of the critic's terms is the value of the game, -log 4 where nothing can be told apart.
-    The segmentor's gradient vanishes where the critic is sure: see :class:`NonSaturating`.
+    Both players can move on it at once. The segmentor's gradient vanishes where the critic is sure: see
+    :class:`NonSaturating`.
 
     Args:
         weight: factor of the segmentor's term; a handler may change it.
         activation: turns logits into probabilities; by default the sigmoid of each map, as maps may overlap.
-            Give ``torch.nn.Softmax(dim=1)`` for several classes that exclude one another.
+            Give ``torch.nn.Softmax(dim=1)`` for several classes that exclude one another. A position whose
+            target has none of these is ignored: its predicted maps are shown as 0, too, and the segmentor
+            gets no gradient there.
         smoothing: the critic's label for real is 1 less this; fake stays 0.
         noise: deviation of the Gaussian noise on all that the critic sees, in both turns; a handler may lower
             it. It is drawn from torch's global generator.
@@ -201,11 +224,12 @@ class Hinge(_ScoreGame):
         return -score
 
 
-class Wasserstein(_ScoreGame):
+class Wasserstein(_OneValue):
     """The critic pulls real and fake scores apart, the segmentor wants its own high.
 
     The critic's slope needs a bound: ``gradient_penalty``, 10 in its paper, or the handler ``WeightClip``.
-    There are no labels to smooth; the other arguments and the errors as :func:`Minimax`.
+    There are no labels to smooth, and both players can move at once. The other arguments and the errors
+    as :func:`Minimax`.
     """
 
     boundary = None  # scores have no side

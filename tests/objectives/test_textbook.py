@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from segadv_monai import objectives
 from segadv_monai.objectives import Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
-from segadv_monai.protocols import CriticOutput, Play
+from segadv_monai.protocols import CriticOutput, Play, ZeroSum
 
 GAMES = ("Hinge", "LeastSquares", "Minimax", "NonSaturating", "Wasserstein")
 LABELLED = ("LeastSquares", "Minimax", "NonSaturating")
@@ -151,6 +151,49 @@ def test_minimax_is_a_zero_sum_game_in_what_the_segmentor_can_change() -> None:
     assert game.segmentor_loss(Line(), two_by_two())["adversarial"] == -terms["fake"]
 
 
+@pytest.mark.parametrize(
+    ("name", "one_value"), [(name, name in ("Minimax", "Wasserstein")) for name in GAMES]
+)
+def test_minimax_and_wasserstein_are_the_games_of_one_value(name: str, one_value: bool) -> None:
+    assert isinstance(getattr(objectives, name)(), ZeroSum) == one_value
+
+
+def test_the_value_of_minimax_is_minus_log_4_where_nothing_can_be_told_apart() -> None:
+    game, play = Minimax(activation=nn.Identity()), Play(draws(REAL), draws(REAL), draws(REAL).flip(0))
+    scores, _ = best_response(game, play)
+    terms = game.value(Table(scores), play)
+    assert plain(terms) == pytest.approx({"real": -log(2), "fake": -log(2)}, abs=1e-6)
+    assert sum(plain(terms).values()) == pytest.approx(-log(4), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("game", "value"),
+    [
+        (Minimax(), {"real": -REAL_ENTROPY, "fake": -FAKE_ENTROPY}),
+        (Wasserstein(), {"real": 2 / 4, "fake": -0.5 / 4}),
+    ],
+)
+def test_a_value_by_hand(game: ZeroSum, value: dict[str, float]) -> None:
+    assert plain(game.value(Line(), two_by_two())) == pytest.approx(value)
+
+
+@pytest.mark.parametrize("settings", [{}, {"gradient_penalty": 10.0, "r1": 10.0, "weight": 0.3}])
+@pytest.mark.parametrize("game_type", [Minimax, Wasserstein])
+def test_of_a_value_the_segmentor_has_the_gradient_of_its_own_loss(
+    game_type: type[Any], settings: dict[str, float]
+) -> None:
+    """What the critic alone can change is a constant for the segmentor, penalties included."""
+    game, play = game_type(**settings), two_by_two()
+    gradients = []
+    for turn in ("value", "segmentor_loss"):
+        logits = play.logits.clone().requires_grad_()
+        terms = getattr(game, turn)(Table(SLOPE_3), Play(play.image, play.target, logits))
+        sum(terms.values()).backward()
+        gradients.append(logits.grad)
+    assert gradients[0].any()
+    torch.testing.assert_close(game.weight * gradients[0], gradients[1])
+
+
 @pytest.mark.parametrize(("name", "least", "most"), [("Minimax", 0, 1e-3), ("NonSaturating", 0.1, 1)])
 def test_a_sure_critic_silences_minimax_but_not_the_non_saturating_game(
     name: str, least: float, most: float
@@ -253,6 +296,35 @@ def test_noise_comes_from_the_global_generator_and_none_is_drawn_without() -> No
     before = torch.get_rng_state()
     Minimax().critic_loss(Line(), two_by_two())
     assert torch.equal(torch.get_rng_state(), before)
+
+
+# --- ignored positions
+
+
+def with_an_ignored_position() -> Play:
+    """Two classes in four positions, the last of which has none."""
+    first = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    second = torch.tensor([[0.0, 1.0], [0.0, 0.0]])
+    return Play(torch.zeros(1, 1, 2, 2), torch.stack([first, second])[None], torch.randn(1, 2, 2, 2))
+
+
+@pytest.mark.parametrize("name", GAMES)
+def test_the_critic_sees_no_class_where_the_target_has_none(name: str) -> None:
+    critic, play = Table(torch.randn(2, 2, 2)), with_an_ignored_position()
+    play.logits.requires_grad_()
+    game = getattr(objectives, name)(activation=nn.Softmax(dim=1))
+    sum(game.segmentor_loss(critic, play).values()).backward()
+    game.critic_loss(critic, play)
+    for seen in critic.seen:
+        torch.testing.assert_close(seen.sum(1), torch.tensor([[[1.0, 1.0], [1.0, 0.0]]]))
+    assert play.logits.grad is not None
+    assert play.logits.grad.any(dim=1).tolist() == [[[True, True], [True, False]]]
+
+
+def test_maps_that_overlap_have_a_background_and_nothing_to_ignore() -> None:
+    critic, play = Table(torch.randn(2, 2, 2)), with_an_ignored_position()
+    NonSaturating().segmentor_loss(critic, play)
+    assert torch.equal(critic.seen[0], play.logits.sigmoid())
 
 
 # --- errors
