@@ -17,6 +17,7 @@ from segadv_monai.metrics import (
     COUNTS,
     OVERLAPS,
     SURFACES,
+    TOPOLOGY,
     Definition,
     SurfaceDistances,
     joint_histogram,
@@ -26,6 +27,7 @@ from segadv_monai.metrics import (
     region_counts,
     region_surface_distances,
     surface_distances,
+    topology_error,
     voxel_counts,
 )
 from segadv_monai.protocols import ConfigError, DataError
@@ -33,7 +35,9 @@ from segadv_monai.protocols import ConfigError, DataError
 __all__ = ["CaseMeasures"]
 
 _LOG = logging.getLogger("segadv_monai")
-_KNOWN = (*(name for name in OVERLAPS if name not in COUNTS), *SURFACES, "nsd")
+_DISTANCES = (*SURFACES, "nsd")
+_KNOWN = (*(name for name in OVERLAPS if name not in COUNTS), *_DISTANCES, *TOPOLOGY)
+_USUAL = ("dice", "jaccard", "volume_error", "hd95_mm", "assd_mm", "nsd", *TOPOLOGY)
 
 
 class CaseMeasures:
@@ -45,8 +49,8 @@ class CaseMeasures:
     ``hd95_voxels`` in place of ``hd95_mm``.
 
     Args:
-        measures: any of ``dice``, ``jaccard``, ``volume_error``, ``hd95_mm``, ``hd_mm``, ``assd_mm`` and
-            ``nsd``.
+        measures: any of ``dice``, ``jaccard``, ``volume_error``, ``hd95_mm``, ``hd_mm``, ``assd_mm``,
+            ``nsd``, ``components_error`` and ``holes_error``; all but ``hd_mm`` by default.
         regions: label values of each region, where prediction and label come as label maps; by default they
             come as one binary map per region.
         tolerance_mm: of ``nsd``; in voxels where there is no spacing.
@@ -60,7 +64,7 @@ class CaseMeasures:
 
     def __init__(
         self,
-        measures: Sequence[str] = ("dice", "jaccard", "volume_error", "hd95_mm", "assd_mm", "nsd"),
+        measures: Sequence[str] = _USUAL,
         regions: Sequence[Sequence[int]] | None = None,
         *,
         tolerance_mm: float = 2.0,
@@ -115,7 +119,7 @@ class CaseMeasures:
         state.metric_details = {**getattr(state, "metric_details", {}), **tables}
         unit = "mm" if in_mm else "voxels"
         state.surfaces = {"definition": self.definition, "tolerance": self.tolerance, "unit": unit}
-        if not in_mm and any(name not in OVERLAPS for name in self.measures):
+        if not in_mm and self._has_distances:
             _LOG.info("the label maps have no spacing: distances and the tolerance of nsd are in voxels")
 
     def _spacing(self, reference: Tensor) -> list[float]:
@@ -144,27 +148,44 @@ class CaseMeasures:
             highest = max(int(x.max()) for x in (prediction, reference))
             labels = 1 + max(highest, *(label for region in self.regions for label in region))
             counts = region_counts(joint_histogram(prediction, reference, labels), self.regions)
-        surfaces = self._surfaces(prediction, reference, spacing)
-        columns = [
-            overlap(name, counts)[0].cpu()
-            if name in OVERLAPS
-            else torch.tensor([self._value(name, distances) for distances in surfaces], dtype=torch.double)
-            for name in self._columns
-        ]
+        surfaces = self._surfaces(prediction, reference, spacing) if self._has_distances else []
+        masks = self._masks(prediction, reference) if any(n in TOPOLOGY for n in self.measures) else []
+        columns = []
+        for name in self._columns:
+            if name in OVERLAPS:
+                columns.append(overlap(name, counts)[0].cpu())
+            elif name in TOPOLOGY:
+                columns.append(_column([topology_error(name, *pair) for pair in masks]))
+            else:
+                columns.append(_column([self._value(name, distances) for distances in surfaces]))
         return torch.stack(columns)
+
+    @property
+    def _has_distances(self) -> bool:
+        return any(name in _DISTANCES for name in self.measures)
 
     def _surfaces(
         self, prediction: Tensor, reference: Tensor, spacing: list[float]
     ) -> list[SurfaceDistances]:
-        if all(name in OVERLAPS for name in self.measures):
-            return []
         settings: Mapping[str, Any] = {"spacing_mm": spacing, "definition": self.definition}
         if self.regions is None:
             return [surface_distances(a, b, **settings) for a, b in zip(prediction, reference, strict=True)]
         return region_surface_distances(prediction[0], reference[0], regions=self.regions, **settings)
 
+    def _masks(self, prediction: Tensor, reference: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Of each region."""
+        maps = [x.as_subclass(Tensor) for x in (prediction, reference)]
+        if self.regions is None:
+            return list(zip(*maps, strict=True))
+        members = [torch.tensor(region, device=maps[0].device) for region in self.regions]
+        return [(torch.isin(maps[0][0], m), torch.isin(maps[1][0], m)) for m in members]
+
     def _value(self, name: str, distances: SurfaceDistances) -> float:
         return nsd(distances, self.tolerance) if name == "nsd" else SURFACES[name](distances)
+
+
+def _column(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.double)
 
 
 def _label_map(labels: Tensor, key: str) -> Tensor:

@@ -13,6 +13,7 @@ from .ranking import Ranking, average_precision, best_dice, otsu_threshold, rank
 from .summary import overall, penalised, summarise, summarise_cases
 from .surface import SURFACES, assd_mm, hd95_mm, hd_mm, nsd
 from .surface_distances import Definition, SurfaceDistances, region_surface_distances, surface_distances
+from .topology import TOPOLOGY, components, holes, topology_error
 
 __all__ = [
     "CLASS_MEASURES",
@@ -20,6 +21,7 @@ __all__ = [
     "MEASURES",
     "OVERLAPS",
     "SURFACES",
+    "TOPOLOGY",
     "ClassOverlapMetric",
     "Definition",
     "Measure",
@@ -33,11 +35,13 @@ __all__ = [
     "calibration_error",
     "class_accuracy",
     "class_iou",
+    "components",
     "dice_score",
     "empty_value",
     "has_policy",
     "hd95_mm",
     "hd_mm",
+    "holes",
     "joint_histogram",
     "measure_named",
     "nsd",
@@ -54,5 +58,6 @@ __all__ = [
     "summarise",
     "summarise_cases",
     "surface_distances",
+    "topology_error",
     "voxel_counts",
 ]

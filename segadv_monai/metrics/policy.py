@@ -7,12 +7,16 @@ overlaps, ``nsd``    0                   0                 excluded
 ``volume_error``     1                   1                 excluded
 ``calibration``      1                   1                 excluded
 distances            the image diagonal  the same          excluded
+components, holes    100                 100               excluded
 ===================  ==================  ================  ==========
 
 An empty prediction of a structure that is there is a miss and gets the worst value there is; a prediction of
 a structure that is not there is a false alarm and gets the same. A class that never occurs in a map is an
 empty mask of that map. What is excluded is ``nan`` case by case, stays out of every mean and is counted as
 ``both_empty``.
+
+Numbers of pieces and of holes have no upper end, so their differences are cut at 100: otherwise a miss of one
+piece would be better than a prediction in three.
 
 The diagonal of a small image can be shorter than an error in a large one. In a mean or a median over cases
 the two kinds of failure therefore count for no less than the worst value of any case (see
@@ -57,6 +61,8 @@ _ALL = (
     Measure("hd_mm", "Hausdorff distance", "mm", False, 0.0, None),
     Measure("assd_mm", "average symmetric surface distance", "mm", False, 0.0, None),
     Measure("nsd", "normalised surface Dice at a tolerance", "", True, 1.0, 0.0),
+    Measure("components_error", "difference of numbers of pieces, cut at 100", "", False, 0.0, 100.0),
+    Measure("holes_error", "difference of numbers of holes, cut at 100", "", False, 0.0, 100.0),
     Measure("calibration_error", "expected calibration error", "", False, 0.0, 1.0),
 )
 MEASURES = {measure.name: measure for measure in _ALL}

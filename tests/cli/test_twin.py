@@ -36,7 +36,9 @@ def test_both_runs_are_trained_measured_and_compared(
     told = capsys.readouterr().out
     text = (tmp_path / "out" / "twin.md").read_text()
     assert text in told
-    assert {"| dice", "| hd95_voxels"} <= {line.split(" | ")[0] for line in text.splitlines()}
+    assert {"| dice", "| hd95_voxels", "| components_error", "| holes_error"} <= {
+        line.split(" | ")[0] for line in text.splitlines()
+    }
     assert (tmp_path / "out" / "twin.png").stat().st_size > 0
     for kind, has_critic in (("critic", True), ("twin", False)):
         run = tmp_path / "out" / f"{kind}_seed_3"

@@ -68,6 +68,8 @@ def test_every_case_has_every_measure_in_millimetres() -> None:
         "hd95_mm": [2, diagonal, NAN, 0],
         "assd_mm": [2, diagonal, NAN, 0],
         "nsd": [1, 0, NAN, 1],
+        "components_error": [0, 100, NAN, 0],
+        "holes_error": [0, 100, NAN, 0],
     }
     assert found.keys() == expected.keys()
     for name, values in expected.items():
@@ -123,6 +125,30 @@ def test_label_maps_give_what_their_regions_give(definition: Any) -> None:
     for name, table in from_labels.metric_details.items():
         assert table.shape == (3, 3)
         torch.testing.assert_close(table, from_maps.metric_details[name], equal_nan=True)
+
+
+def test_pieces_and_holes_are_counted_for_each_region() -> None:
+    """Two pieces for one; and a ring, which is filled or not, for none and one hole."""
+    ring = torch.ones(3, 3)
+    ring[1, 1] = 0
+    pieces, whole = torch.eye(3) * torch.tensor([1.0, 0, 1]), torch.ones(3, 3)
+    case = torch.stack([pieces, ring]), torch.stack([whole, whole])
+    names = ["components_error", "holes_error"]
+    details = evaluate(CaseMeasures(names), [case]).state.metric_details
+    assert details["components_error"].tolist() == [[1, 0]]
+    assert details["holes_error"].tolist() == [[0, 1]]
+    assert evaluate(CaseMeasures(names), [case]).state.metrics["holes_error"] == 0.5
+    labels = 1 + ring[None], torch.ones(1, 3, 3)
+    details = evaluate(CaseMeasures(names, regions=[[2], [1, 2], [1]]), [labels]).state.metric_details
+    assert details["components_error"].tolist() == [[100, 0, 0]]
+    assert details["holes_error"].tolist() == [[100, 0, 0]]
+
+
+def test_measures_without_distances_compute_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("surface_distances", "region_surface_distances"):
+        monkeypatch.delattr(f"segadv_monai.handlers.case_measures.{name}")
+    found = evaluate(CaseMeasures(["dice", "components_error"]), [(picture((0, 0, 0)), picture((0, 0, 0)))])
+    assert found.state.metrics["dice"] == 1
 
 
 def test_a_second_run_starts_anew() -> None:

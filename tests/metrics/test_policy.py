@@ -14,6 +14,7 @@ from segadv_monai.metrics import (
     COUNTS,
     MEASURES,
     SURFACES,
+    TOPOLOGY,
     calibration_error,
     empty_value,
     measure_named,
@@ -22,6 +23,7 @@ from segadv_monai.metrics import (
     policy_table,
     summarise_cases,
     surface_distances,
+    topology_error,
     voxel_counts,
 )
 from segadv_monai.metrics.overlap import OVERLAPS
@@ -64,6 +66,10 @@ def tables(seen: list[Case]) -> dict[str, NDArray[np.float64]]:
         ]
         row |= {name: [measure(d) for d in both] for name, measure in SURFACES.items()}
         row["nsd"] = [nsd(d, 1.0) for d in both]
+        row |= {
+            name: [topology_error(name, a, b) for a, b in zip(prediction, reference, strict=True)]
+            for name in TOPOLOGY
+        }
         for name, values in row.items():
             result.setdefault(name, []).append(values)
     return {name: np.array(table) for name, table in result.items()}
@@ -133,7 +139,7 @@ def test_every_measure_says_what_empty_masks_count_for() -> None:
         assert one == [worst, worst]
         assert math.isnan(empty_value(name, prediction_empty=True, reference_empty=True))
         assert (measure.best > worst) == measure.higher_is_better
-    assert set(MEASURES) == {*SURFACES, "nsd", "calibration_error", *OVERLAPS} - set(COUNTS)
+    assert set(MEASURES) == {*SURFACES, *TOPOLOGY, "nsd", "calibration_error", *OVERLAPS} - set(COUNTS)
 
 
 def test_a_measure_in_voxels_follows_the_one_in_mm() -> None:

@@ -42,6 +42,14 @@ def test_differences_are_taken_case_by_case(tmp_path: Path, twelve: np.ndarray) 
     assert distance.p >= dice.p
 
 
+def test_pieces_and_holes_nearer_to_the_reference_s_number_are_better(tmp_path: Path) -> None:
+    ours = written(tmp_path / "a.csv", components_error=[0.0, 2.0, 1.0], holes_error=[1.0, 0.0, 0.0])
+    theirs = written(tmp_path / "b.csv", components_error=[3.0, 2.0, 0.0], holes_error=[100.0, 0.0, 0.0])
+    pieces, holes = compare([ours], [theirs])
+    assert (pieces.measure, pieces.better, pieces.worse) == ("components_error", 1, 1)
+    assert (holes.measure, holes.better, holes.worse) == ("holes_error", 1, 0)
+
+
 def test_seeds_are_averaged_within_a_case_and_empty_cases_are_left_out(tmp_path: Path) -> None:
     nan = float("nan")
     ours = [written(tmp_path / f"a{i}.csv", dice=[0.8 + i / 10, nan, 0.6]) for i in (0, 1)]
