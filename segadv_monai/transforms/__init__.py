@@ -1,12 +1,22 @@
 from .classes import ClassesToLabeld, ClearIgnoredd
+from .ensembles import LargerMask, LargerMaskd, MaskUnion, MaskUniond, SmallerMask, SmallerMaskd
 from .field_of_view import FieldOfViewd
 from .regions import LabelToRegionsd, RegionsToLabel, RegionsToLabeld
+from .shades_of_grey import ShadesOfGrey, ShadesOfGreyd
 
 __all__ = [
     "ClassesToLabeld",
     "ClearIgnoredd",
     "FieldOfViewd",
     "LabelToRegionsd",
+    "LargerMask",
+    "LargerMaskd",
+    "MaskUnion",
+    "MaskUniond",
     "RegionsToLabel",
     "RegionsToLabeld",
+    "ShadesOfGrey",
+    "ShadesOfGreyd",
+    "SmallerMask",
+    "SmallerMaskd",
 ]
