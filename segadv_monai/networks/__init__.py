@@ -1,7 +1,11 @@
 from .noise_generator import NoiseGenerator
 from .segan import SegAN
+from .unet2015 import UNet2015
+from .unet_3d import UNet3D
 
 __all__ = [
     "NoiseGenerator",
     "SegAN",
+    "UNet3D",
+    "UNet2015",
 ]
