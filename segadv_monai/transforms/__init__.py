@@ -1,3 +1,4 @@
+from .border_weight import BorderWeightMap, BorderWeightMapd
 from .classes import ClassesToLabeld, ClearIgnoredd
 from .ensembles import LargerMask, LargerMaskd, MaskUnion, MaskUniond, SmallerMask, SmallerMaskd
 from .field_of_view import FieldOfViewd
@@ -5,6 +6,8 @@ from .regions import LabelToRegionsd, RegionsToLabel, RegionsToLabeld
 from .shades_of_grey import ShadesOfGrey, ShadesOfGreyd
 
 __all__ = [
+    "BorderWeightMap",
+    "BorderWeightMapd",
     "ClassesToLabeld",
     "ClearIgnoredd",
     "FieldOfViewd",
