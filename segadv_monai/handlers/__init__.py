@@ -10,6 +10,7 @@ from .finite import BatchLeftOutError, Finite
 from .game_health import GameHealth
 from .gradient_clip import GradientClip
 from .history import History, TensorBoard
+from .instance_measures import CellMeasures, MembraneMeasures
 from .overlap import Overlap
 from .preview import Preview
 from .progress import Progress
@@ -27,6 +28,7 @@ __all__ = [
     "BestModel",
     "CaseMeasures",
     "CaseReport",
+    "CellMeasures",
     "Checkpoint",
     "ClassOverlap",
     "ClassReport",
@@ -38,6 +40,7 @@ __all__ = [
     "GradientClip",
     "History",
     "LoadModel",
+    "MembraneMeasures",
     "Overlap",
     "Preview",
     "Progress",
