@@ -1,6 +1,7 @@
 from .asdnet import ASDNetCritic
 from .luc import LucCritic, LucTwoBranchCritic
 from .patch import PatchCritic
+from .projective import ProjectiveCritic
 from .segan import SegANCritic
 
 __all__ = [
@@ -8,5 +9,6 @@ __all__ = [
     "LucCritic",
     "LucTwoBranchCritic",
     "PatchCritic",
+    "ProjectiveCritic",
     "SegANCritic",
 ]

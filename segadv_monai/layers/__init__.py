@@ -3,16 +3,19 @@ from .he_initialization import initialize_he
 from .initialization import initialize_fan_out
 from .pair import check_pair
 from .predicted_maps import predicted_maps
+from .projection import project
 from .scaled_logistic import ScaledLogistic
 from .score import score_of
 from .spectral_norm import spectral_norm
 from .u_shape import UShape
 from .valid_grid import centre_crop, check_valid_size, fitting_size, total_loss
+from .with_features import WithFeatures
 
 __all__ = [
     "ConvolutionPair",
     "ScaledLogistic",
     "UShape",
+    "WithFeatures",
     "centre_crop",
     "check_pair",
     "check_valid_size",
@@ -20,6 +23,7 @@ __all__ = [
     "initialize_fan_out",
     "initialize_he",
     "predicted_maps",
+    "project",
     "score_of",
     "spectral_norm",
     "total_loss",

@@ -1,5 +1,6 @@
 from .asdnet import ASDNet
 from .luc import Luc
+from .projective import Projective
 from .segan import SegAN
 from .textbook import Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 
@@ -10,6 +11,7 @@ __all__ = [
     "Luc",
     "Minimax",
     "NonSaturating",
+    "Projective",
     "SegAN",
     "Wasserstein",
 ]

@@ -16,7 +16,13 @@ __all__ = ["Game", "Turned", "check_players", "frozen", "in_channels_last", "wei
 
 
 class Game(NamedTuple):
-    """What an adversarial turn needs."""
+    """What an adversarial turn needs.
+
+    Args:
+        critic: the critic, possibly wrapped.
+        optimizer: the critic's.
+        objective: who minimises what.
+    """
 
     critic: nn.Module
     optimizer: Optimizer
@@ -24,7 +30,11 @@ class Game(NamedTuple):
 
 
 class Turned(torch.autograd.Function):
-    """The identity, whose gradient is multiplied."""
+    """The identity, whose gradient is multiplied.
+
+    Shape:
+        Any; ``apply`` takes a tensor and the factor of its gradient.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, factor: float) -> Tensor:

@@ -10,7 +10,12 @@ from segadv_monai import objectives
 from segadv_monai.critics import LucCritic, LucTwoBranchCritic, PatchCritic, SegANCritic
 from segadv_monai.protocols import CriticOutput, Objective, Play
 
-SCORED = [name for name in objectives.__all__ if name != "SegAN"]
+# Of other games: what they promise together is in test_projective.py.
+COMPOSED = ("Projective",)
+# Of what a network gives beside its logits: test_genseg.py.
+LATENT = ("GenSeg",)
+NAMES = [name for name in objectives.__all__ if name not in (*COMPOSED, *LATENT)]
+SCORED = [name for name in NAMES if name != "SegAN"]
 # Settings that change what a game computes.
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     "ASDNet": [{}, {"exclusive": False}],
@@ -18,7 +23,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "SegAN": [{}],
 }
 STABILISED = {"noise": 0.1, "gradient_penalty": 10.0, "r1": 10.0}
-GAMES = [(name, settings) for name in objectives.__all__ for settings in SETTINGS.get(name, [{}, STABILISED])]
+GAMES = [(name, settings) for name in NAMES for settings in SETTINGS.get(name, [{}, STABILISED])]
 
 each_game = pytest.mark.parametrize(
     ("name", "settings"), GAMES, ids=[f"{name} {' '.join(settings)}" for name, settings in GAMES]
