@@ -1,5 +1,6 @@
 from .border_weight import BorderWeightMap, BorderWeightMapd
 from .classes import ClassesToLabeld, ClearIgnoredd
+from .coarse_elastic import RandCoarseElastic, RandCoarseElasticd
 from .ensembles import LargerMask, LargerMaskd, MaskUnion, MaskUniond, SmallerMask, SmallerMaskd
 from .field_of_view import FieldOfViewd
 from .regions import LabelToRegionsd, RegionsToLabel, RegionsToLabeld
@@ -16,6 +17,8 @@ __all__ = [
     "LargerMaskd",
     "MaskUnion",
     "MaskUniond",
+    "RandCoarseElastic",
+    "RandCoarseElasticd",
     "RegionsToLabel",
     "RegionsToLabeld",
     "ShadesOfGrey",
