@@ -3,6 +3,7 @@ from .check import check_dataset
 from .decathlon import datalist, identity_of, labelled_cases, labels_of, sections_of, unlabelled_cases
 from .files import image_files
 from .findings import DataReport, Finding
+from .frozen import FrozenCacheDataset
 from .hashes import digest_of, file_hashes, sha256_of
 from .loader import SeededLoader
 from .sample import sample_data
@@ -11,6 +12,7 @@ from .save import SaveSegmentationd
 __all__ = [
     "DataReport",
     "Finding",
+    "FrozenCacheDataset",
     "SaveSegmentationd",
     "SeededLoader",
     "atomic_write",
