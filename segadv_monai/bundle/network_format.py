@@ -28,7 +28,11 @@ _ARITHMETIC = (
     *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop),
 )
 # What decides the size that the network sees.
-_SIZES = {"SlidingWindowInferer": "roi_size", "RandSpatialCropd": "roi_size"}
+_SIZES = {
+    "RandSpatialCropd": "roi_size",
+    "SlidingWindowInferer": "roi_size",
+    "StreamingSlidingWindow": "roi_size",
+}
 
 
 def network_faults(

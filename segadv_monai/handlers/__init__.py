@@ -20,7 +20,7 @@ from .standard import StandardHandlers, standard_handlers
 from .stop import Stop
 from .vessel_measures import VesselMeasures
 from .weight_clip import WeightClip
-from .weights import LoadModel, load_weights, unwrapped
+from .weights import LoadModel, load_weights
 
 __all__ = [
     "Announce",
@@ -55,5 +55,4 @@ __all__ = [
     "WeightClip",
     "load_weights",
     "standard_handlers",
-    "unwrapped",
 ]

@@ -12,8 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from segadv_monai.data import atomic_write
-
-from .weights import unwrapped
+from segadv_monai.layers import unwrapped
 
 __all__ = ["BestModel"]
 

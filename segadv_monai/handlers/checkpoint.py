@@ -13,11 +13,12 @@ from typing import Any, Protocol
 import ignite.distributed as idist
 from ignite.engine import Engine, Events
 
+from segadv_monai.layers import unwrapped
 from segadv_monai.protocols import CheckpointError
 
 from .gradients import between_steps
 from .state_file import read_state, write_state
-from .weights import load_weights, unwrapped
+from .weights import load_weights
 
 __all__ = ["Checkpoint"]
 

@@ -11,7 +11,7 @@ from ignite.engine import Engine, Events
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from .weights import unwrapped
+from segadv_monai.layers import unwrapped
 
 __all__ = ["ExponentialAverage"]
 

@@ -15,9 +15,10 @@ from monai.engines.utils import IterationEvents
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
+from segadv_monai.layers import unwrapped
+
 from .events import CriticEvents
 from .gradients import BACKWARD, moving
-from .weights import unwrapped
 
 __all__ = ["GameHealth"]
 

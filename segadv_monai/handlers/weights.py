@@ -9,11 +9,11 @@ from ignite.engine import Engine, Events
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
+from segadv_monai.layers import unwrapped
 from segadv_monai.protocols import CheckpointError
 
-__all__ = ["LoadModel", "load_weights", "unwrapped"]
+__all__ = ["LoadModel", "load_weights"]
 
 
 class LoadModel:
@@ -87,15 +87,6 @@ def load_weights(network: nn.Module, weights: Mapping[str, Tensor], path: Path) 
                 "network_def that it was trained with, or choose another folder."
             )
     network.load_state_dict(weights)
-
-
-def unwrapped(module: nn.Module) -> nn.Module:
-    """The module inside its wrapper for several processes, if it has one.
-
-    Args:
-        module: a module that may be wrapped.
-    """
-    return module.module if isinstance(module, DistributedDataParallel) else module
 
 
 def _read_safetensors(path: Path) -> dict[str, Tensor]:

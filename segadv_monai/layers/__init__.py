@@ -10,6 +10,7 @@ from .spectral_norm import spectral_norm
 from .u_shape import UShape
 from .valid_grid import centre_crop, check_valid_size, fitting_size, total_loss
 from .with_features import WithFeatures
+from .wrapped import unwrapped
 
 __all__ = [
     "ConvolutionPair",
@@ -27,4 +28,5 @@ __all__ = [
     "score_of",
     "spectral_norm",
     "total_loss",
+    "unwrapped",
 ]

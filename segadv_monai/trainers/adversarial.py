@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader
 
-from segadv_monai.handlers import BatchLeftOutError, CriticEvents, unwrapped
+from segadv_monai.handlers import BatchLeftOutError, CriticEvents
+from segadv_monai.layers import unwrapped
 from segadv_monai.protocols import Objective, Play, SegmentorOutput, ZeroSum
 
 from .batches import centred, explained, plain, prepared, weights_of

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim import Optimizer
 
-from segadv_monai.handlers import unwrapped
+from segadv_monai.layers import unwrapped
 from segadv_monai.protocols import Objective
 
 __all__ = ["Game", "Turned", "check_players", "frozen", "in_channels_last", "weights_in_channels_last"]
