@@ -1,4 +1,5 @@
 from .asdnet import ASDNetCritic
+from .genseg import GenSegCritic
 from .luc import LucCritic, LucTwoBranchCritic
 from .patch import PatchCritic
 from .projective import ProjectiveCritic
@@ -6,6 +7,7 @@ from .segan import SegANCritic
 
 __all__ = [
     "ASDNetCritic",
+    "GenSegCritic",
     "LucCritic",
     "LucTwoBranchCritic",
     "PatchCritic",

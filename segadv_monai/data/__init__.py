@@ -5,6 +5,7 @@ from .files import image_files
 from .findings import DataReport, Finding
 from .frozen import FrozenCacheDataset
 from .hashes import digest_of, file_hashes, sha256_of
+from .hemispheres import Hemispheres, HemisphereSlices, WithHealthyd
 from .loader import SeededLoader
 from .sample import sample_data
 from .save import SaveSegmentationd
@@ -13,8 +14,11 @@ __all__ = [
     "DataReport",
     "Finding",
     "FrozenCacheDataset",
+    "HemisphereSlices",
+    "Hemispheres",
     "SaveSegmentationd",
     "SeededLoader",
+    "WithHealthyd",
     "atomic_write",
     "check_dataset",
     "datalist",

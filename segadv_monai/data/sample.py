@@ -11,6 +11,8 @@ from typing import Any
 from segadv_monai.protocols import ConfigError, DataError
 
 from .cache import cache_dir
+from .sample_brains import BRAINS, write_brain_case
+from .sample_cells import CELLS, MEMBRANES, write_cell_case, write_membrane_case
 from .sample_ct import CT_VOLUMES, write_ct_case
 from .sample_dermoscopy import DERMOSCOPY, write_dermoscopy_case
 from .sample_streets import STREETS, write_street_case
@@ -31,8 +33,11 @@ class _Recipe:
 # The folder's name ends in the version: raise it with any change of the drawn bytes.
 _VERSION = "v1"
 _RECIPES = {
+    "brains": _Recipe(BRAINS, write_brain_case, ".nii.gz", training=4, validation=2),
+    "cells": _Recipe(CELLS, write_cell_case, ".png", training=24, validation=6),
     "ct_volumes": _Recipe(CT_VOLUMES, write_ct_case, ".nii.gz", training=16, validation=4),
     "dermoscopy": _Recipe(DERMOSCOPY, write_dermoscopy_case, ".png", training=160, validation=40),
+    "membranes": _Recipe(MEMBRANES, write_membrane_case, ".png", training=24, validation=6),
     "streets": _Recipe(STREETS, write_street_case, ".png", training=80, validation=20),
     "vessels": _Recipe(VESSELS, write_vessel_case, ".png", training=32, validation=8),
 }
@@ -45,8 +50,10 @@ def sample_data(name: str, directory: str | Path | None = None) -> str:
     a time do not disturb each other: the set is written beside its place and then moved there in one step.
 
     Args:
-        name: "dermoscopy" (2D, RGB, one lesion), "ct_volumes" (3D, HU, three organs), "streets" (2D, RGB,
-            eleven classes and a label that is ignored) or "vessels".
+        name: "brains" (3D, FLAIR and T1 with contrast agent, four labels of a tumour), "cells" (2D, grey,
+            instance numbers of cells that touch), "ct_volumes" (3D, HU, three organs), "dermoscopy" (2D, RGB,
+            one lesion), "membranes" (2D, grey, cells behind membranes), "streets" (2D, RGB, eleven classes
+            and a label that is ignored) or "vessels" (2D, RGB, vessels of a retina).
         directory: where the set is or shall be; by default ``<name>-v1`` in the folder ``SEGADV_CACHE`` or,
             if that is not set, in ``segadv_monai`` of the user's cache.
 

@@ -1,9 +1,12 @@
+from .genseg import GenSeg, GenSegTranslation
 from .noise_generator import NoiseGenerator
 from .segan import SegAN
 from .unet2015 import UNet2015
 from .unet_3d import UNet3D
 
 __all__ = [
+    "GenSeg",
+    "GenSegTranslation",
     "NoiseGenerator",
     "SegAN",
     "UNet3D",

@@ -1,4 +1,5 @@
 from .asdnet import ASDNet
+from .genseg import GenSeg
 from .luc import Luc
 from .projective import Projective
 from .segan import SegAN
@@ -6,6 +7,7 @@ from .textbook import Hinge, LeastSquares, Minimax, NonSaturating, Wasserstein
 
 __all__ = [
     "ASDNet",
+    "GenSeg",
     "Hinge",
     "LeastSquares",
     "Luc",

@@ -16,6 +16,7 @@ from segadv_monai.protocols import CriticOutput
 CASES: dict[str, dict[str, Any]] = {
     "ASDNetCritic": {"width": 2},
     "ASDNetCritic with the image": {"sees_image": True, "width": 2},
+    "GenSegCritic": {"width": 2},
     "LucCritic": {"width": 2},
     "LucCritic small product": {"variant": "small_fov", "label_input": "product", "width": 2},
     "LucTwoBranchCritic": {"width": 2},
@@ -24,11 +25,12 @@ CASES: dict[str, dict[str, Any]] = {
     "PatchCritic patch1": {"scope": "patch1", "width": 2},
     "PatchCritic patch2": {"scope": "patch2", "width": 2},
     "PatchCritic": {"width": 2},
+    "ProjectiveCritic": {"slices": 1},
     "SegANCritic": {"widths": (2, 4, 4), "kernels": (7, 5, 4)},
 }
 SIZES = {2: (45, 52), 3: (40, 33, 35)}
 # For verdicts on a grid 64 times coarser, of which batch norm needs several.
-WIDE, WIDE_SIZES = ("PatchCritic patch2", "PatchCritic"), {2: (128, 140), 3: (64, 70, 128)}
+WIDE, WIDE_SIZES = ("GenSegCritic", "PatchCritic patch2", "PatchCritic"), {2: (128, 140), 3: (64, 70, 128)}
 IN_CHANNELS, MAPS = 2, 3
 
 
@@ -46,6 +48,9 @@ def name(request: pytest.FixtureRequest) -> str:
 
 def build(name: str, spatial_dims: int, seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
+    if name == "ProjectiveCritic":  # of two others; with more slices in a run it mixes them by design
+        both = [critics.LucCritic(spatial_dims, IN_CHANNELS, MAPS, width=2) for _ in range(2)]
+        return critics.ProjectiveCritic(*both, spatial_dims=spatial_dims, **CASES[name])
     critic: nn.Module = getattr(critics, name.partition(" ")[0])(
         spatial_dims, IN_CHANNELS, MAPS, **CASES[name]
     )
