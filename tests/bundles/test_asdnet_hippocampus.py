@@ -1,24 +1,21 @@
 """The ASDNet bundle end to end: layout, mixed training, its twin, evaluation, inference, bad input."""
 
-import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
-import jsonschema
 import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from bundle_runs import Bundle, rows, small_set
+from monai.bundle import ckpt_export
 from safetensors.torch import load_file
 
 from segadv_monai.data import sample_data
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "bundles" / "asdnet_hippocampus" / "configs"
 SMALL = {
     "labelled_share": 0.5,
     "epochs": 2,
@@ -36,16 +33,7 @@ SMALL = {
 NETWORK = {key: SMALL[key] for key in ("network_def::channels", "network_def::strides")}
 
 
-def small_set(directory: Path, folder: Path, **unlabelled: Any) -> Path:
-    """Four training cases and one for validation, by reference."""
-    description = json.loads((folder / "dataset.json").read_text())
-    for section, count in (("training", 4), ("validation", 1)):
-        description[section] = [
-            {key: str(folder / path) for key, path in entry.items()} for entry in description[section][:count]
-        ]
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "dataset.json").write_text(json.dumps({**description, **unlabelled}))
-    return directory
+BUNDLE = Bundle("asdnet_hippocampus", SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -53,49 +41,11 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_set(tmp_path_factory.mktemp("volumes"), Path(sample_data("ct_volumes")))
 
 
-def workflow(*overlays: str, kind: str = "train", **overrides: object) -> ConfigWorkflow:
-    first = "inference.json" if kind == "inference" else "train.json"
-    files = [str(CONFIGS / name) for name in (first, *overlays)]
-    return ConfigWorkflow(files, workflow_type=kind, logging_file=False, **overrides)
-
-
-def train(output: Path, dataset: Path, *overlays: str, **overrides: object) -> None:
-    run = workflow(
-        *overlays, **{**SMALL, "output_dir": str(output), "dataset_dir": str(dataset), **overrides}
-    )
-    run.initialize()
-    run.run()
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text().splitlines()))
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, volumes: Path) -> Path:
     output = tmp_path_factory.mktemp("trained")
-    train(output, volumes)
+    BUNDLE.train(output, volumes)
     return output
-
-
-@pytest.mark.parametrize("kind", ["train", "inference"])
-def test_the_bundle_has_every_property_that_monai_asks_for(kind: str, volumes: Path) -> None:
-    case = json.loads((volumes / "dataset.json").read_text())["training"][0]["image"]
-    run_data = case if kind == "inference" else volumes
-    small = SMALL if kind == "train" else {"device": "cpu"}
-    run = workflow(kind=kind, initialize=[], dataset_dir=str(run_data), **small)
-    run.initialize()
-    assert run.check_properties() == []
-
-
-def test_the_metadata_fit_the_schema_and_the_network(shared_data: Path) -> None:
-    schema = json.loads((shared_data.parent / "schema" / "meta_schema_20240725.json").read_text())
-    metadata = json.loads((CONFIGS / "metadata.json").read_text())
-    jsonschema.validate(metadata, schema)
-    assert metadata["version"] in metadata["changelog"]
-    assert "critic_data_format" in metadata
-    train_json, metadata_json = str(CONFIGS / "train.json"), str(CONFIGS / "metadata.json")
-    verify_net_in_out(net_id="network_def", config_file=train_json, meta_file=metadata_json)
 
 
 def test_unlabelled_volumes_teach_behind_the_warm_up(trained: Path) -> None:
@@ -111,7 +61,7 @@ def test_unlabelled_volumes_teach_behind_the_warm_up(trained: Path) -> None:
 def test_the_twin_starts_from_the_same_weights_and_sees_the_same_labelled_batches(volumes: Path) -> None:
     weights, batches = [], []
     for overlays in ([], ["baseline.json"]):
-        run = workflow(*overlays, **SMALL, initialize=[], dataset_dir=str(volumes))
+        run = BUNDLE.workflow(*overlays, **SMALL, initialize=[], dataset_dir=str(volumes))
         run.initialize()
         torch.manual_seed(0)
         trainer = run.parser.get_parsed_content("train#trainer")
@@ -126,14 +76,14 @@ def test_the_twin_starts_from_the_same_weights_and_sees_the_same_labelled_batche
 
 def test_two_workers_give_the_bits_of_none(tmp_path: Path, trained: Path, volumes: Path) -> None:
     """Keeps R8."""
-    train(tmp_path, volumes, num_workers=2)
+    BUNDLE.train(tmp_path, volumes, num_workers=2)
     here, there = (load_file(folder / "last.safetensors") for folder in (trained, tmp_path))
     assert [name for name, value in here.items() if not torch.equal(value, there[name])] == []
 
 
 @pytest.mark.parametrize("overlay", ["baseline.json", "published.json"])
 def test_every_overlay_trains(tmp_path: Path, volumes: Path, overlay: str) -> None:
-    train(tmp_path, volumes, overlay, epochs=1, warm_up=0)
+    BUNDLE.train(tmp_path, volumes, overlay, epochs=1, warm_up=0)
     (row,) = rows(tmp_path / "history.csv")
     assert ("segmentor/self_taught" in row) == (overlay != "baseline.json")
 
@@ -142,9 +92,9 @@ def test_a_list_of_unlabelled_volumes_is_read_and_all_training_cases_may_be_labe
     tmp_path: Path, volumes: Path
 ) -> None:
     entries = json.loads((volumes / "dataset.json").read_text())["training"]
-    description = {"training": entries[:2], "unlabelled": [{"image": e["image"]} for e in entries[2:]]}
-    dataset = small_set(tmp_path / "data", volumes, **description)
-    train(tmp_path / "run", dataset, epochs=1, warm_up=0, labelled_share=1.0)
+    others = [{"image": entry["image"]} for entry in entries[2:]]
+    dataset = small_set(tmp_path / "data", volumes, training=2, unlabelled=others)
+    BUNDLE.train(tmp_path / "run", dataset, epochs=1, warm_up=0, labelled_share=1.0)
     assert float(rows(tmp_path / "run" / "history.csv")[0]["segmentor/self_taught"]) > 0
     read = (tmp_path / "run" / "run.json").read_text()
     assert all(Path(entry["image"]).name in read for entry in entries)
@@ -153,12 +103,12 @@ def test_a_list_of_unlabelled_volumes_is_read_and_all_training_cases_may_be_labe
 def test_evaluation_and_inference_take_the_model(tmp_path: Path, trained: Path, volumes: Path) -> None:
     small = {key: value for key, value in SMALL.items() if key != "epochs"}
     paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path / "eval"), "dataset_dir": str(volumes)}
-    run = workflow("evaluate.json", **small, **paths)
+    run = BUNDLE.workflow("evaluate.json", **small, **paths)
     run.initialize()
     run.run()
     assert len(rows(tmp_path / "eval" / "cases.csv")) == 2
     case = json.loads((volumes / "dataset.json").read_text())["validation"][0]["image"]
-    segment = workflow(
+    segment = BUNDLE.workflow(
         kind="inference",
         **{**NETWORK, "spacing": [3, 3, 3], "window": [16, 16, 16], "device": "cpu"},
         ckpt_dir=str(trained),
@@ -174,19 +124,19 @@ def test_evaluation_and_inference_take_the_model(tmp_path: Path, trained: Path, 
 
 def test_real_volumes_train(tmp_path: Path, shared_data: Path) -> None:
     dataset = small_set(tmp_path / "data", shared_data / "hippocampus")
-    train(tmp_path / "run", dataset, epochs=1, warm_up=0, spacing=[1, 1, 1])
+    BUNDLE.train(tmp_path / "run", dataset, epochs=1, warm_up=0, spacing=[1, 1, 1])
     assert float(rows(tmp_path / "run" / "history.csv")[0]["segmentor/self_taught"]) > 0
 
 
 def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
-    config = json.loads((CONFIGS / "inference.json").read_text())
+    config = json.loads((BUNDLE.configs / "inference.json").read_text())
     config["network_def"] |= {"channels": [4, 8], "strides": [2]}
     (tmp_path / "inference.json").write_text(json.dumps(config))
     ckpt_export(
         net_id="network_def",
         filepath=str(tmp_path / "model.ts"),
         ckpt_file=str(trained / "model.pt"),
-        meta_file=str(CONFIGS / "metadata.json"),
+        meta_file=str(BUNDLE.configs / "metadata.json"),
         config_file=str(tmp_path / "inference.json"),
         input_shape=[1, 1, 16, 16, 16],
     )
@@ -195,7 +145,7 @@ def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path
 
 def test_a_training_without_unlabelled_volumes_gets_one_line(tmp_path: Path, volumes: Path) -> None:
     command = [sys.executable, "-m", "monai.bundle", "run", "training"]
-    command += ["--config_file", str(CONFIGS / "train.json"), "--dataset_dir", str(volumes)]
+    command += ["--config_file", str(BUNDLE.configs / "train.json"), "--dataset_dir", str(volumes)]
     command += ["--output_dir", str(tmp_path / "run"), "--labelled_share", "1.0", "--cache_rate", "0.0"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode != 0

@@ -1,24 +1,22 @@
 """The GenSeg bundle end to end: layout, mixed training, its twin, evaluation, inference, bad input."""
 
-import csv
 import json
 import subprocess
 import sys
 from pathlib import Path
 
-import jsonschema
 import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from bundle_runs import Bundle, rows, small_set
+from monai.bundle import ckpt_export
 from safetensors.torch import load_file
 
 from segadv_monai.data import sample_data
 from segadv_monai.networks import GenSeg, GenSegTranslation
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "bundles" / "genseg_brain_tumour" / "configs"
 NETWORK = {
     "network_def::widths": [2, 4, 4],
     "network_def::common_channels": 6,
@@ -39,66 +37,19 @@ SMALL = {
 }
 
 
-def small_set(directory: Path, folder: Path) -> Path:
-    """One case for training and one for validation, by reference."""
-    description = json.loads((folder / "dataset.json").read_text())
-    for section in ("training", "validation"):
-        case = description[section][0]
-        files = {key: [str(folder / path) for path in np.atleast_1d(case[key])] for key in ("image", "label")}
-        description[section] = [{"image": files["image"], "label": files["label"][0]}]
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "dataset.json").write_text(json.dumps(description))
-    return directory
+BUNDLE = Bundle("genseg_brain_tumour", SMALL)
 
 
 @pytest.fixture(scope="module")
 def brains(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_set(tmp_path_factory.mktemp("brains"), Path(sample_data("brains")))
-
-
-def workflow(*overlays: str, kind: str = "train", **overrides: object) -> ConfigWorkflow:
-    first = "inference.json" if kind == "inference" else "train.json"
-    files = [str(CONFIGS / name) for name in (first, *overlays)]
-    return ConfigWorkflow(files, workflow_type=kind, logging_file=False, **overrides)
-
-
-def train(output: Path, dataset: Path, *overlays: str, **overrides: object) -> None:
-    run = workflow(
-        *overlays, **{**SMALL, "output_dir": str(output), "dataset_dir": str(dataset), **overrides}
-    )
-    run.initialize()
-    run.run()
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text().splitlines()))
+    return small_set(tmp_path_factory.mktemp("brains"), Path(sample_data("brains")), training=1)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, brains: Path) -> Path:
     output = tmp_path_factory.mktemp("trained")
-    train(output, brains)
+    BUNDLE.train(output, brains)
     return output
-
-
-@pytest.mark.parametrize("kind", ["train", "inference"])
-def test_the_bundle_has_every_property_that_monai_asks_for(kind: str, brains: Path) -> None:
-    case = json.loads((brains / "dataset.json").read_text())["training"][0]["image"][0]
-    run_data = case if kind == "inference" else brains
-    small = SMALL if kind == "train" else {"device": "cpu"}
-    run = workflow(kind=kind, initialize=[], dataset_dir=str(run_data), **small)
-    run.initialize()
-    assert run.check_properties() == []
-
-
-def test_the_metadata_fit_the_schema_and_the_network(shared_data: Path) -> None:
-    schema = json.loads((shared_data.parent / "schema" / "meta_schema_20240725.json").read_text())
-    metadata = json.loads((CONFIGS / "metadata.json").read_text())
-    jsonschema.validate(metadata, schema)
-    assert metadata["version"] in metadata["changelog"]
-    assert "critic_data_format" in metadata
-    train_json, metadata_json = str(CONFIGS / "train.json"), str(CONFIGS / "metadata.json")
-    verify_net_in_out(net_id="network_def", config_file=train_json, meta_file=metadata_json)
 
 
 def test_a_run_leaves_the_segmentor_and_every_term_of_the_game(trained: Path) -> None:
@@ -116,7 +67,7 @@ def test_a_run_leaves_the_segmentor_and_every_term_of_the_game(trained: Path) ->
 def test_the_twin_starts_from_the_same_weights_and_sees_the_same_labelled_batches(brains: Path) -> None:
     weights, batches = [], []
     for overlays in ([], ["baseline.json"]):
-        run = workflow(*overlays, **SMALL, initialize=[], dataset_dir=str(brains))
+        run = BUNDLE.workflow(*overlays, **SMALL, initialize=[], dataset_dir=str(brains))
         run.initialize()
         torch.manual_seed(0)
         network = run.parser.get_parsed_content("train#trainer").network
@@ -132,14 +83,14 @@ def test_the_twin_starts_from_the_same_weights_and_sees_the_same_labelled_batche
 
 def test_two_workers_give_the_bits_of_none(tmp_path: Path, trained: Path, brains: Path) -> None:
     """Keeps R8."""
-    train(tmp_path, brains, num_workers=2)
+    BUNDLE.train(tmp_path, brains, num_workers=2)
     here, there = (load_file(folder / "last.safetensors") for folder in (trained, tmp_path))
     assert [name for name, value in here.items() if not torch.equal(value, there[name])] == []
 
 
 @pytest.mark.parametrize("overlay", ["baseline.json", "published.json"])
 def test_every_overlay_trains(tmp_path: Path, brains: Path, overlay: str) -> None:
-    train(tmp_path, brains, overlay, epochs=1, unlabelled_share=1.0)
+    BUNDLE.train(tmp_path, brains, overlay, epochs=1, unlabelled_share=1.0)
     (row,) = rows(tmp_path / "history.csv")
     assert ("segmentor/cycle" in row) == (overlay != "baseline.json")
     assert "segmentor/empty" not in row
@@ -148,12 +99,12 @@ def test_every_overlay_trains(tmp_path: Path, brains: Path, overlay: str) -> Non
 def test_evaluation_and_inference_take_the_model(tmp_path: Path, trained: Path, brains: Path) -> None:
     small = {key: value for key, value in SMALL.items() if key != "epochs"}
     paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path / "eval"), "dataset_dir": str(brains)}
-    run = workflow("evaluate.json", **small, **paths)
+    run = BUNDLE.workflow("evaluate.json", **small, **paths)
     run.initialize()
     run.run()
     assert len(rows(tmp_path / "eval" / "cases.csv")) == 1
-    case = json.loads((brains / "dataset.json").read_text())["validation"][0]["image"][0]
-    segment = workflow(
+    case = json.loads((brains / "dataset.json").read_text())["validation"][0]["image"]
+    segment = BUNDLE.workflow(
         kind="inference",
         **{**NETWORK, **GRID, "device": "cpu"},
         ckpt_dir=str(trained),
@@ -169,7 +120,7 @@ def test_evaluation_and_inference_take_the_model(tmp_path: Path, trained: Path, 
 
 def test_a_volume_is_segmented_half_by_half(brains: Path) -> None:
     """What a window of the inferer sees in validation is what the training calls a half."""
-    run = workflow(**{**SMALL, "labelled_share": 1.0}, initialize=[], dataset_dir=str(brains))
+    run = BUNDLE.workflow(**{**SMALL, "labelled_share": 1.0}, initialize=[], dataset_dir=str(brains))
     run.initialize()
     halves = run.parser.get_parsed_content("hemispheres")
     run.parser["validate::dataset::data::section"] = "training"
@@ -187,20 +138,20 @@ def test_a_volume_is_segmented_half_by_half(brains: Path) -> None:
 
 
 def test_real_volumes_train(tmp_path: Path, shared_data: Path) -> None:
-    dataset = small_set(tmp_path / "data", shared_data / "brain_tumour")
-    train(tmp_path / "run", dataset, epochs=1)
+    dataset = small_set(tmp_path / "data", shared_data / "brain_tumour", training=1)
+    BUNDLE.train(tmp_path / "run", dataset, epochs=1)
     assert float(rows(tmp_path / "run" / "history.csv")[0]["segmentor/cycle"]) > 0
 
 
 def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
-    config = json.loads((CONFIGS / "inference.json").read_text())
+    config = json.loads((BUNDLE.configs / "inference.json").read_text())
     config["network_def"] |= {key.partition("::")[2]: value for key, value in NETWORK.items()}
     (tmp_path / "inference.json").write_text(json.dumps(config))
     ckpt_export(
         net_id="network_def",
         filepath=str(tmp_path / "model.ts"),
         ckpt_file=str(trained / "model.pt"),
-        meta_file=str(CONFIGS / "metadata.json"),
+        meta_file=str(BUNDLE.configs / "metadata.json"),
         config_file=str(tmp_path / "inference.json"),
         input_shape=[1, 2, 24, 40],
     )
@@ -209,7 +160,7 @@ def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path
 
 def test_a_training_without_unlabelled_slices_gets_one_line(tmp_path: Path, brains: Path) -> None:
     command = [sys.executable, "-m", "monai.bundle", "run", "training"]
-    command += ["--config_file", str(CONFIGS / "train.json"), "--dataset_dir", str(brains)]
+    command += ["--config_file", str(BUNDLE.configs / "train.json"), "--dataset_dir", str(brains)]
     command += ["--output_dir", str(tmp_path / "run"), "--labelled_share", "1.0"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert result.returncode != 0

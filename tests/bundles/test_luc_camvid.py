@@ -5,11 +5,11 @@ import json
 from functools import partial
 from pathlib import Path
 
-import jsonschema
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from bundle_runs import Bundle, small_set
+from monai.bundle import ckpt_export
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -17,8 +17,6 @@ from segadv_monai.bundle import preflight
 from segadv_monai.data import labels_of, sample_data
 from segadv_monai.protocols import ConfigError, DataError
 
-ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "bundles" / "luc_camvid" / "configs"
 FEATURES = [2, 2, 2, 2, 2, 2]
 SMALL = {
     "epochs": 2,
@@ -33,55 +31,17 @@ SMALL = {
 NAMES = ["sky", "building", "pole", "road", "pavement", "tree", "sign", "fence", "car", "pedestrian"]
 
 
-def small_set(directory: Path, folder: Path) -> Path:
-    """Four training and two validation cases of a data set, by reference."""
-    description = json.loads((folder / "dataset.json").read_text())
-    for section, count in (("training", 4), ("validation", 2)):
-        description[section] = [
-            {key: str(folder / path) for key, path in entry.items()} for entry in description[section][:count]
-        ]
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "dataset.json").write_text(json.dumps(description))
-    return directory
+BUNDLE = Bundle("luc_camvid", SMALL)
 
 
 @pytest.fixture(scope="module")
 def streets(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_set(tmp_path_factory.mktemp("streets"), Path(sample_data("streets")))
-
-
-def workflow(*overlays: str, kind: str = "train", **overrides: object) -> ConfigWorkflow:
-    first = "inference.json" if kind == "inference" else "train.json"
-    files = [str(CONFIGS / name) for name in (first, *overlays)]
-    run = ConfigWorkflow(files, workflow_type=kind, logging_file=False, **overrides)
-    run.initialize()
-    return run
-
-
-def train(output: Path, dataset: Path, *overlays: str, **overrides: object) -> Path:
-    settings = {**SMALL, "output_dir": str(output), "dataset_dir": str(dataset), **overrides}
-    workflow(*overlays, **settings).run()
-    return output
+    return small_set(tmp_path_factory.mktemp("streets"), Path(sample_data("streets")), validation=2)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, streets: Path) -> Path:
-    return train(tmp_path_factory.mktemp("trained"), streets)
-
-
-@pytest.mark.parametrize("kind", ["train", "inference"])
-def test_the_bundle_has_every_property_that_monai_asks_for(kind: str, streets: Path) -> None:
-    picture = json.loads((streets / "dataset.json").read_text())["training"][0]["image"]
-    data = picture if kind == "inference" else str(streets)
-    run = workflow(kind=kind, initialize=[], dataset_dir=data, device="cpu")
-    assert run.check_properties() == []
-
-
-def test_the_network_fits_its_metadata_and_they_fit_the_schema(shared_data: Path) -> None:
-    metadata = CONFIGS / "metadata.json"
-    verify_net_in_out("network_def", config_file=str(CONFIGS / "train.json"), meta_file=str(metadata))
-    schema = shared_data.parent / "schema" / "meta_schema_20240725.json"
-    jsonschema.validate(json.loads(metadata.read_text()), json.loads(schema.read_text()))
+    return BUNDLE.train(tmp_path_factory.mktemp("trained"), streets)
 
 
 def test_training_warms_up_then_plays_and_leaves_its_files(trained: Path) -> None:
@@ -98,7 +58,7 @@ def test_the_twin_without_critic_starts_from_the_same_weights_and_data(tmp_path:
     paths = {"output_dir": str(tmp_path), "dataset_dir": str(streets)}
     weights, batches = [], []
     for overlays in ([], ["baseline.json"]):
-        parser = workflow(*overlays, **SMALL, **paths).parser
+        parser = BUNDLE.ready(*overlays, **SMALL, **paths).parser
         weights.append([p.clone() for p in parser.get_parsed_content("network").parameters()])
         batches.append(next(iter(parser.get_parsed_content("train#dataloader"))))
     assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
@@ -110,14 +70,14 @@ def test_the_twin_without_critic_starts_from_the_same_weights_and_data(tmp_path:
 
 def test_two_workers_give_the_bits_of_none(tmp_path: Path, trained: Path, streets: Path) -> None:
     """Keeps R8."""
-    train(tmp_path, streets, num_workers=2)
+    BUNDLE.train(tmp_path, streets, num_workers=2)
     here, there = (load_file(folder / "last.safetensors") for folder in (trained, tmp_path))
     assert [name for name, value in here.items() if not torch.equal(value, there[name])] == []
 
 
 def test_the_twin_and_the_published_settings_train(tmp_path: Path, streets: Path) -> None:
-    train(tmp_path / "twin", streets, "baseline.json", epochs=1)
-    train(tmp_path / "published", streets, "published.json", epochs=1, warm_up=0)
+    BUNDLE.train(tmp_path / "twin", streets, "baseline.json", epochs=1)
+    BUNDLE.train(tmp_path / "published", streets, "published.json", epochs=1, warm_up=0)
     assert (tmp_path / "published" / "model.pt").is_file()
     assert "adversarial" not in (tmp_path / "twin" / "history.csv").read_text()
 
@@ -126,7 +86,7 @@ def test_evaluation_counts_no_ignored_position(tmp_path: Path, trained: Path, st
     """Keeps N10."""
     small = {key: SMALL[key] for key in ("image_size", "network_def::features", "device")}
     paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path), "dataset_dir": str(streets)}
-    run = workflow("evaluate.json", **small, **paths)
+    run = BUNDLE.ready("evaluate.json", **small, **paths)
     run.run()
     rows = list(csv.DictReader((tmp_path / "classes.csv").read_text().splitlines()))
     assert [row["class"] for row in rows] == [*NAMES, "bicyclist"]
@@ -148,7 +108,7 @@ def test_inference_writes_one_of_eleven_labels_everywhere(tmp_path: Path, traine
     Image.fromarray(pixels).save(tmp_path / "in" / "wide.jpg")
     small = {key: SMALL[key] for key in ("image_size", "network_def::features", "device")}
     paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path), "dataset_dir": str(tmp_path / "in")}
-    workflow(kind="inference", **small, **paths).run()
+    BUNDLE.ready(kind="inference", **small, **paths).run()
     with Image.open(tmp_path / "wide_segmentation.png") as opened:
         assert opened.size == (83, 50)
         assert np.asarray(opened).max() <= 10
@@ -156,14 +116,14 @@ def test_inference_writes_one_of_eleven_labels_everywhere(tmp_path: Path, traine
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
 def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
-    config = json.loads((CONFIGS / "inference.json").read_text())
+    config = json.loads((BUNDLE.configs / "inference.json").read_text())
     config["network_def"]["features"] = FEATURES
     (tmp_path / "inference.json").write_text(json.dumps(config))
     ckpt_export(
         net_id="network_def",
         filepath=str(tmp_path / "model.ts"),
         ckpt_file=str(trained / "model.pt"),
-        meta_file=str(CONFIGS / "metadata.json"),
+        meta_file=str(BUNDLE.configs / "metadata.json"),
         config_file=str(tmp_path / "inference.json"),
         input_shape=[1, 3, 32, 32],
     )
@@ -191,13 +151,13 @@ def test_a_data_set_whose_labels_are_all_ignored_gets_one_line(tmp_path: Path, s
         entry["label"] = str(tmp_path / "ignored.png")
     (tmp_path / "dataset.json").write_text(json.dumps(description))
     with pytest.raises(RuntimeError) as raised:
-        train(tmp_path / "run", tmp_path)
+        BUNDLE.train(tmp_path / "run", tmp_path)
     # MONAI wraps it; the command line ends with the line alone.
     assert "all positions of a batch of 2 are ignored" in str(raised.value.__cause__)
     assert isinstance(raised.value.__cause__, DataError)
 
 
 def test_real_streets_train(tmp_path: Path, shared_data: Path) -> None:
-    dataset = small_set(tmp_path / "data", shared_data / "camvid")
-    train(tmp_path / "run", dataset, epochs=1, warm_up=0, image_size=[60, 45])
+    dataset = small_set(tmp_path / "data", shared_data / "camvid", validation=2)
+    BUNDLE.train(tmp_path / "run", dataset, epochs=1, warm_up=0, image_size=[60, 45])
     assert (tmp_path / "run" / "model.pt").is_file()

@@ -1,20 +1,18 @@
 """The projective bundle end to end: layout, runs of slices, its twin, evaluation, inference, real data."""
 
-import csv
 import json
 from pathlib import Path
 
-import jsonschema
 import nibabel
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_net_in_out
+from bundle_runs import Bundle, rows, small_set
+from monai.bundle import ckpt_export
 from safetensors.torch import load_file
 
 from segadv_monai.data import sample_data
 
-CONFIGS = Path(__file__).parents[2] / "bundles" / "projective_ct" / "configs"
 FEATURES = [2, 2, 4, 4, 8, 2]
 SLICES = 4
 SMALL = {
@@ -32,16 +30,7 @@ SMALL = {
 }
 
 
-def small_set(directory: Path, folder: Path) -> Path:
-    """Four training cases and one for validation, by reference."""
-    description = json.loads((folder / "dataset.json").read_text())
-    for section, count in (("training", 4), ("validation", 1)):
-        description[section] = [
-            {key: str(folder / path) for key, path in entry.items()} for entry in description[section][:count]
-        ]
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "dataset.json").write_text(json.dumps(description))
-    return directory
+BUNDLE = Bundle("projective_ct", SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -49,46 +38,11 @@ def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return small_set(tmp_path_factory.mktemp("volumes"), Path(sample_data("ct_volumes")))
 
 
-def workflow(*overlays: str, kind: str = "train", **overrides: object) -> ConfigWorkflow:
-    first = "inference.json" if kind == "inference" else "train.json"
-    files = [str(CONFIGS / name) for name in (first, *overlays)]
-    return ConfigWorkflow(files, workflow_type=kind, logging_file=False, **overrides)
-
-
-def run(*overlays: str, kind: str = "train", **overrides: object) -> None:
-    started = workflow(*overlays, kind=kind, **overrides)
-    started.initialize()
-    started.run()
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text().splitlines()))
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, volumes: Path) -> Path:
     output = tmp_path_factory.mktemp("trained")
-    run(**SMALL, output_dir=str(output), dataset_dir=str(volumes))
+    BUNDLE.run(**SMALL, output_dir=str(output), dataset_dir=str(volumes))
     return output
-
-
-@pytest.mark.parametrize("kind", ["train", "inference"])
-def test_the_bundle_has_every_property_that_monai_asks_for(kind: str, volumes: Path) -> None:
-    case = json.loads((volumes / "dataset.json").read_text())["training"][0]["image"]
-    data = case if kind == "inference" else volumes
-    small = SMALL if kind == "train" else {"device": "cpu"}
-    started = workflow(kind=kind, initialize=[], dataset_dir=str(data), **small)
-    started.initialize()
-    assert started.check_properties() == []
-
-
-def test_the_metadata_fit_the_schema_and_the_network(shared_data: Path) -> None:
-    schema = json.loads((shared_data.parent / "schema" / "meta_schema_20240725.json").read_text())
-    metadata = json.loads((CONFIGS / "metadata.json").read_text())
-    jsonschema.validate(metadata, schema)
-    assert metadata["version"] in metadata["changelog"]
-    files = {"config_file": str(CONFIGS / "train.json"), "meta_file": str(CONFIGS / "metadata.json")}
-    verify_net_in_out(net_id="network_def", **files)
 
 
 def test_a_batch_is_whole_runs_of_consecutive_slices_in_their_order(volumes: Path) -> None:
@@ -100,7 +54,7 @@ def test_a_batch_is_whole_runs_of_consecutive_slices_in_their_order(volumes: Pat
         "random_size": False,
     }
     settings = {**SMALL, "num_workers": 2, "random_transforms": [crop]}
-    started = workflow(**settings, initialize=[], dataset_dir=str(volumes))
+    started = BUNDLE.workflow(**settings, initialize=[], dataset_dir=str(volumes))
     started.initialize()
     loader = started.parser.get_parsed_content("train#dataloader")
     firsts = set()
@@ -128,7 +82,7 @@ def test_both_critics_teach_behind_the_warm_up(trained: Path) -> None:
 def test_the_twin_starts_from_the_same_weights_and_sees_the_same_batches(volumes: Path) -> None:
     weights, batches = [], []
     for overlays in ([], ["baseline.json"]):
-        started = workflow(*overlays, **SMALL, initialize=[], dataset_dir=str(volumes))
+        started = BUNDLE.workflow(*overlays, **SMALL, initialize=[], dataset_dir=str(volumes))
         started.initialize()
         torch.manual_seed(0)
         trainer = started.parser.get_parsed_content("train#trainer")
@@ -143,7 +97,7 @@ def test_the_twin_starts_from_the_same_weights_and_sees_the_same_batches(volumes
 
 def test_two_workers_give_the_bits_of_none(tmp_path: Path, trained: Path, volumes: Path) -> None:
     """Keeps R8."""
-    run(**SMALL, num_workers=2, output_dir=str(tmp_path), dataset_dir=str(volumes))
+    BUNDLE.run(**SMALL, num_workers=2, output_dir=str(tmp_path), dataset_dir=str(volumes))
     here, there = (load_file(folder / "last.safetensors") for folder in (trained, tmp_path))
     # A slice without an organ has no Dice of it.
     assert [n for n, x in here.items() if not torch.equal(x.nan_to_num(), there[n].nan_to_num())] == []
@@ -153,7 +107,7 @@ def test_two_workers_give_the_bits_of_none(tmp_path: Path, trained: Path, volume
 @pytest.mark.parametrize("overlay", ["baseline.json", "published.json"])
 def test_every_overlay_trains(tmp_path: Path, volumes: Path, overlay: str) -> None:
     small = {**SMALL, "epochs": 1, "warm_up": 0, "output_dir": str(tmp_path), "dataset_dir": str(volumes)}
-    run(overlay, **small)
+    BUNDLE.run(overlay, **small)
     (row,) = rows(tmp_path / "history.csv")
     assert ("segmentor/projected_adversarial" in row) == (overlay != "baseline.json")
 
@@ -163,17 +117,17 @@ def test_it_trains_with_another_line_of_sight_and_without_a_gate(
     tmp_path: Path, volumes: Path, settings: dict[str, object]
 ) -> None:
     small = {**SMALL, "epochs": 1, "warm_up": 0, "crop_size": [32, 32, 16], "batch_size": 1}
-    run(**small, **settings, output_dir=str(tmp_path), dataset_dir=str(volumes))
+    BUNDLE.run(**small, **settings, output_dir=str(tmp_path), dataset_dir=str(volumes))
     assert float(rows(tmp_path / "history.csv")[0]["critic/projected_fake"]) > 0
 
 
 def test_evaluation_and_inference_take_the_model(tmp_path: Path, trained: Path, volumes: Path) -> None:
     small = {key: value for key, value in SMALL.items() if key != "epochs"}
     paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path / "eval"), "dataset_dir": str(volumes)}
-    run("evaluate.json", **small, **paths)
+    BUNDLE.run("evaluate.json", **small, **paths)
     assert len(rows(tmp_path / "eval" / "cases.csv")) == 3
     case = json.loads((volumes / "dataset.json").read_text())["validation"][0]["image"]
-    run(
+    BUNDLE.run(
         kind="inference",
         **{"network_def::features": FEATURES, "spacing": [3, 3, 4], "window": [32, 32], "device": "cpu"},
         ckpt_dir=str(trained),
@@ -189,19 +143,19 @@ def test_real_volumes_train(tmp_path: Path, shared_data: Path) -> None:
     dataset = small_set(tmp_path / "data", shared_data / "hippocampus")
     settings = {"regions": [[1], [2]], "network_def::out_channels": 2, "spacing": [1, 1, 1]}
     small = {**SMALL, **settings, "epochs": 1, "warm_up": 0}
-    run(**small, output_dir=str(tmp_path / "run"), dataset_dir=str(dataset))
+    BUNDLE.run(**small, output_dir=str(tmp_path / "run"), dataset_dir=str(dataset))
     assert float(rows(tmp_path / "run" / "history.csv")[0]["segmentor/projected_adversarial"]) > 0
 
 
 def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
-    config = json.loads((CONFIGS / "inference.json").read_text())
+    config = json.loads((BUNDLE.configs / "inference.json").read_text())
     config["network_def"]["features"] = FEATURES
     (tmp_path / "inference.json").write_text(json.dumps(config))
     ckpt_export(
         net_id="network_def",
         filepath=str(tmp_path / "model.ts"),
         ckpt_file=str(trained / "model.pt"),
-        meta_file=str(CONFIGS / "metadata.json"),
+        meta_file=str(BUNDLE.configs / "metadata.json"),
         config_file=str(tmp_path / "inference.json"),
         input_shape=[1, 1, 32, 32],
     )

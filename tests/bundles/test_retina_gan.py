@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, ckpt_export, verify_metadata, verify_net_in_out
+from bundle_runs import Bundle, small_set
+from monai.bundle import ckpt_export
 from PIL import Image
 from safetensors.torch import load_file
 
 from segadv_monai.data import sample_data
 
-CONFIGS = Path(__file__).parents[2] / "bundles" / "retina_gan" / "configs"
 FEATURES = [2, 2, 2, 4, 4, 2]
 SMALL = {
     "rounds": 1,
@@ -27,46 +27,25 @@ SMALL = {
 }
 
 
-def small_set(directory: Path, folder: Path) -> Path:
-    """A few cases of a data set, by reference."""
-    description = json.loads((folder / "dataset.json").read_text())
-    for section, count in (("training", 4), ("validation", 2)):
-        description[section] = [
-            {key: str(folder / path) for key, path in entry.items()} for entry in description[section][:count]
-        ]
-    directory.mkdir()
-    (directory / "dataset.json").write_text(json.dumps(description))
-    return directory
+BUNDLE = Bundle("retina_gan", SMALL)
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_set(tmp_path_factory.mktemp("set") / "pictures", Path(sample_data("vessels")))
-
-
-def workflow(*overlays: str, kind: str = "train", **overrides: object) -> ConfigWorkflow:
-    first = "inference.json" if kind == "inference" else "train.json"
-    files = [str(CONFIGS / name) for name in (first, *overlays)]
-    return ConfigWorkflow(files, workflow_type=kind, logging_file=False, **overrides)
-
-
-def run(*overlays: str, kind: str = "train", **overrides: object) -> None:
-    started = workflow(*overlays, kind=kind, **overrides)
-    started.initialize()
-    started.run()
+    return small_set(tmp_path_factory.mktemp("set") / "pictures", Path(sample_data("vessels")), validation=2)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     output = tmp_path_factory.mktemp("trained")
-    run(**SMALL, output_dir=str(output), dataset_dir=str(pictures))
+    BUNDLE.run(**SMALL, output_dir=str(output), dataset_dir=str(pictures))
     return output
 
 
 def evaluate(model: Path, output: Path, dataset: Path) -> dict[str, float]:
     small = {"network_def::features": FEATURES, "device": "cpu"}
     paths = {"ckpt_dir": str(model), "output_dir": str(output), "dataset_dir": str(dataset)}
-    run("evaluate.json", **small, **paths)
+    BUNDLE.run("evaluate.json", **small, **paths)
     told: dict[str, float] = json.loads((output / "vessels.json").read_text())
     return told
 
@@ -85,7 +64,7 @@ def test_the_twin_takes_as_many_steps_of_the_segmentor_and_starts_from_the_same_
     settings = {**SMALL, "rounds": 3, "output_dir": str(tmp_path), "dataset_dir": str(pictures)}
     steps, weights = [], []
     for overlays in ([], ["baseline.json"]):
-        started = workflow(*overlays, **settings)
+        started = BUNDLE.workflow(*overlays, **settings)
         started.initialize()
         trainer = started.parser.get_parsed_content("train#trainer")
         turns = [trainer.schedule.turns(epoch, 1) for epoch in range(1, trainer.state.max_epochs + 1)]
@@ -97,13 +76,13 @@ def test_the_twin_takes_as_many_steps_of_the_segmentor_and_starts_from_the_same_
 
 def test_two_workers_give_the_bits_of_none(tmp_path: Path, trained: Path, pictures: Path) -> None:
     """Keeps R8."""
-    run(**SMALL, num_workers=2, output_dir=str(tmp_path), dataset_dir=str(pictures))
+    BUNDLE.run(**SMALL, num_workers=2, output_dir=str(tmp_path), dataset_dir=str(pictures))
     here, there = (load_file(folder / "last.safetensors") for folder in (trained, tmp_path))
     assert [name for name, value in here.items() if not torch.equal(value, there[name])] == []
 
 
 def test_the_twin_trains_and_is_evaluated(tmp_path: Path, pictures: Path) -> None:
-    run("baseline.json", **SMALL, output_dir=str(tmp_path / "twin"), dataset_dir=str(pictures))
+    BUNDLE.run("baseline.json", **SMALL, output_dir=str(tmp_path / "twin"), dataset_dir=str(pictures))
     told = evaluate(tmp_path / "twin", tmp_path / "eval", pictures)
     assert 0 < told["roc_auc"] < 1
     rows = list(csv.DictReader((tmp_path / "eval" / "cases.csv").read_text().splitlines()))
@@ -116,8 +95,8 @@ def test_real_photographs_train_and_are_measured_inside_their_field_alone(
     tmp_path: Path, shared_data: Path
 ) -> None:
     """Keeps N11."""
-    dataset = small_set(tmp_path / "data", shared_data / "retina_drive")
-    run(**SMALL, output_dir=str(tmp_path / "run"), dataset_dir=str(dataset))
+    dataset = small_set(tmp_path / "data", shared_data / "retina_drive", validation=2)
+    BUNDLE.run(**SMALL, output_dir=str(tmp_path / "run"), dataset_dir=str(dataset))
     told = evaluate(tmp_path / "run", tmp_path / "eval", dataset)
     fields = [entry["fov"] for entry in json.loads((dataset / "dataset.json").read_text())["validation"]]
     assert told["pixels"] == sum(int((np.asarray(Image.open(path)) > 0).sum()) for path in fields)
@@ -132,38 +111,20 @@ def test_inference_writes_masks_of_the_size_of_their_pictures(
     with Image.open(case) as picture:
         picture.crop((0, 0, 155, 131)).save(folder / "eye.png")
     paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path / "out"), "dataset_dir": str(folder)}
-    run(kind="inference", **{"network_def::features": FEATURES, "device": "cpu"}, **paths)
+    BUNDLE.run(kind="inference", **{"network_def::features": FEATURES, "device": "cpu"}, **paths)
     with Image.open(tmp_path / "out" / "eye_segmentation.png") as mask:
         assert mask.size == (155, 131)
 
 
-@pytest.mark.parametrize("kind", ["train", "inference"])
-def test_the_bundle_has_every_property_that_monai_asks_for(kind: str, pictures: Path) -> None:
-    first = json.loads((pictures / "dataset.json").read_text())["training"][0]["image"]
-    data = first if kind == "inference" else str(pictures)
-    started = workflow(kind=kind, initialize=[], dataset_dir=data, device="cpu")
-    started.initialize()
-    assert started.check_properties() == []
-
-
-@pytest.mark.filterwarnings("ignore:No hash value provided:UserWarning")
-def test_the_metadata_pass_monais_checks(tmp_path: Path, shared_data: Path) -> None:
-    schema = tmp_path / "schema.json"
-    schema.write_bytes((shared_data.parent / "schema" / "meta_schema_20240725.json").read_bytes())
-    verify_metadata(meta_file=str(CONFIGS / "metadata.json"), filepath=str(schema))
-    files = {"config_file": str(CONFIGS / "train.json"), "meta_file": str(CONFIGS / "metadata.json")}
-    verify_net_in_out(net_id="network_def", **files)
-
-
 def test_the_segmentor_is_exported(tmp_path: Path, trained: Path) -> None:
-    config = json.loads((CONFIGS / "inference.json").read_text())
+    config = json.loads((BUNDLE.configs / "inference.json").read_text())
     config["network_def"]["features"] = FEATURES
     (tmp_path / "inference.json").write_text(json.dumps(config))
     ckpt_export(
         net_id="network_def",
         filepath=str(tmp_path / "model.ts"),
         ckpt_file=str(trained / "model.pt"),
-        meta_file=str(CONFIGS / "metadata.json"),
+        meta_file=str(BUNDLE.configs / "metadata.json"),
         config_file=str(tmp_path / "inference.json"),
         input_shape=[1, 3, 64, 64],
     )

@@ -9,15 +9,14 @@ import sys
 import time
 from pathlib import Path
 
-import jsonschema
 import nibabel
 import numpy as np
 import onnxruntime
 import pytest
 import torch
+from bundle_runs import Bundle, small_set
 from monai.bundle import (
     ConfigParser,
-    ConfigWorkflow,
     ckpt_export,
     onnx_export,
     verify_metadata,
@@ -31,7 +30,6 @@ from segadv_monai.data import sample_data
 from segadv_monai.networks import SegAN
 
 ROOT = Path(__file__).parents[2]
-CONFIGS = ROOT / "bundles" / "segan" / "configs"
 SMALL = {
     "epochs": 2,
     "val_interval": 1,
@@ -51,47 +49,26 @@ SMALL_3D = {
 }
 
 
-def small_set(directory: Path, folder: Path, training: int, validation: int) -> Path:
-    """A few cases of a data set, by reference."""
-    description = json.loads((folder / "dataset.json").read_text())
-    for section, count in (("training", training), ("validation", validation)):
-        description[section] = [
-            {key: str(folder / path) for key, path in entry.items()} for entry in description[section][:count]
-        ]
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "dataset.json").write_text(json.dumps(description))
-    return directory
+BUNDLE = Bundle("segan", SMALL)
 
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return small_set(tmp_path_factory.mktemp("pictures"), Path(sample_data("dermoscopy")), 6, 3)
-
-
-def workflow(*overlays: str, kind: str = "train", **overrides: object) -> ConfigWorkflow:
-    first = "inference.json" if kind == "inference" else "train.json"
-    files = [str(CONFIGS / name) for name in (first, *overlays)]
-    return ConfigWorkflow(files, workflow_type=kind, logging_file=False, **overrides)
-
-
-def train(output: Path, dataset: Path, *overlays: str, **overrides: object) -> ConfigWorkflow:
-    settings = {**SMALL, "output_dir": str(output), "dataset_dir": str(dataset), **overrides}
-    run = workflow(*overlays, **settings)
-    run.initialize()
-    run.run()
-    return run
+    return small_set(
+        tmp_path_factory.mktemp("pictures"), Path(sample_data("dermoscopy")), training=6, validation=3
+    )
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, pictures: Path) -> Path:
     output = tmp_path_factory.mktemp("trained")
-    train(output, pictures)
+    BUNDLE.train(output, pictures)
     return output
 
 
 def command_line(*arguments: str, run_id: str = "training", config: str = "train.json") -> list[str]:
     command = [sys.executable, "-m", "monai.bundle", "run", run_id]
-    return [*command, "--config_file", str(CONFIGS / config), *arguments]
+    return [*command, "--config_file", str(BUNDLE.configs / config), *arguments]
 
 
 def small_arguments() -> list[str]:
@@ -101,23 +78,6 @@ def small_arguments() -> list[str]:
 
 def run_command(command: list[str], cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
-
-
-@pytest.mark.parametrize("kind", ["train", "inference"])
-def test_the_bundle_has_every_property_that_monai_asks_for(kind: str, pictures: Path) -> None:
-    first = json.loads((pictures / "dataset.json").read_text())["training"][0]["image"]
-    run_data = first if kind == "inference" else pictures
-    run = workflow(kind=kind, initialize=[], dataset_dir=str(run_data), device="cpu")
-    run.initialize()
-    assert run.check_properties() == []
-
-
-def test_the_metadata_fit_the_schema(shared_data: Path) -> None:
-    schema = json.loads((shared_data.parent / "schema" / "meta_schema_20240725.json").read_text())
-    metadata = json.loads((CONFIGS / "metadata.json").read_text())
-    jsonschema.validate(metadata, schema)
-    assert metadata["version"] in metadata["changelog"]
-    assert "critic_data_format" in metadata
 
 
 def test_training_leaves_models_curves_and_pictures(trained: Path) -> None:
@@ -130,7 +90,7 @@ def test_training_leaves_models_curves_and_pictures(trained: Path) -> None:
     assert list((trained / "tensorboard").glob("events*"))
     state = torch.load(trained / "model.pt", weights_only=True)
     parser = ConfigParser()
-    parser.read_config(CONFIGS / "train.json")
+    parser.read_config(BUNDLE.configs / "train.json")
     parser["network_def"]["width"] = SMALL["network_def::width"]
     parser.get_parsed_content("network_def").load_state_dict(state)
 
@@ -140,7 +100,7 @@ def test_the_twin_without_critic_starts_from_the_same_weights_and_data(
 ) -> None:
     first_batches, weights = [], []
     for overlays in ([], ["baseline.json"]):
-        run = workflow(*overlays, **SMALL, output_dir=str(tmp_path), dataset_dir=str(pictures))
+        run = BUNDLE.workflow(*overlays, **SMALL, output_dir=str(tmp_path), dataset_dir=str(pictures))
         run.initialize()
         trainer = run.parser.get_parsed_content("train#trainer")
         weights.append([p.clone() for p in trainer.network.parameters()])
@@ -154,23 +114,23 @@ def test_two_workers_give_the_bits_of_none(tmp_path: Path, pictures: Path) -> No
     models = []
     for workers in (0, 2):
         output = tmp_path / str(workers)
-        train(output, pictures, num_workers=workers, elastic_probability=0.5)
+        BUNDLE.train(output, pictures, num_workers=workers, elastic_probability=0.5)
         models.append(load_file(output / "last.safetensors"))
     assert [name for name, value in models[0].items() if not torch.equal(value, models[1][name])] == []
 
 
 @pytest.mark.parametrize("overlay", ["baseline.json", "adversarial_only.json"])
 def test_every_twin_trains(tmp_path: Path, pictures: Path, overlay: str) -> None:
-    train(tmp_path, pictures, overlay, epochs=1)
+    BUNDLE.train(tmp_path, pictures, overlay, epochs=1)
     assert (tmp_path / "model.pt").is_file()
 
 
 def test_volumes_train_and_are_segmented_on_their_own_grid(tmp_path: Path) -> None:
-    dataset = small_set(tmp_path / "volumes", Path(sample_data("ct_volumes")), 2, 1)
-    train(tmp_path / "run", dataset, "volumes.json", **SMALL_3D)
+    dataset = small_set(tmp_path / "volumes", Path(sample_data("ct_volumes")), training=2, validation=1)
+    BUNDLE.train(tmp_path / "run", dataset, "volumes.json", **SMALL_3D)
     assert (tmp_path / "run" / "model.pt").is_file()
     case = json.loads((dataset / "dataset.json").read_text())["validation"][0]["image"]
-    segment = workflow(
+    segment = BUNDLE.workflow(
         "inference_volumes.json",
         kind="inference",
         **{"network_def::width": 2, "window": [40, 40, 40]},
@@ -187,15 +147,15 @@ def test_volumes_train_and_are_segmented_on_their_own_grid(tmp_path: Path) -> No
 
 
 def test_real_dermoscopy_trains(tmp_path: Path, shared_data: Path) -> None:
-    dataset = small_set(tmp_path / "data", shared_data / "dermoscopy", 4, 2)
-    train(tmp_path / "run", dataset, epochs=1)
+    dataset = small_set(tmp_path / "data", shared_data / "dermoscopy", training=4, validation=2)
+    BUNDLE.train(tmp_path / "run", dataset, epochs=1)
     assert (tmp_path / "run" / "model.pt").is_file()
 
 
 def test_real_volumes_of_two_structures_train(tmp_path: Path, shared_data: Path) -> None:
-    dataset = small_set(tmp_path / "data", shared_data / "hippocampus", 4, 2)
+    dataset = small_set(tmp_path / "data", shared_data / "hippocampus", training=4, validation=2)
     regions = {"regions": [[1], [2]], "network_def::out_channels": 2, "spacing": [1, 1, 1]}
-    train(tmp_path / "run", dataset, "volumes.json", **SMALL_3D, **regions)
+    BUNDLE.train(tmp_path / "run", dataset, "volumes.json", **SMALL_3D, **regions)
     assert (tmp_path / "run" / "model.pt").is_file()
 
 
@@ -204,7 +164,7 @@ def test_evaluation_writes_every_case_and_a_summary_with_intervals(
 ) -> None:
     small = {key: value for key, value in SMALL.items() if key != "epochs"}
     paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path), "dataset_dir": str(pictures)}
-    run = workflow("evaluate.json", **small, **paths)
+    run = BUNDLE.workflow("evaluate.json", **small, **paths)
     run.initialize()
     run.run()
     rows = list(csv.DictReader((tmp_path / "cases.csv").read_text().splitlines()))
@@ -225,7 +185,7 @@ def test_inference_writes_masks_with_the_geometry_of_their_pictures(
     Image.fromarray(rng.integers(0, 255, (90, 60, 3), dtype=np.uint8)).save(folder / "tall.png")
     small = {key: SMALL[key] for key in ("network_def::width", "image_size", "window", "device")}
     paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path / "out"), "dataset_dir": str(folder)}
-    run = workflow(kind="inference", **small, **paths)
+    run = BUNDLE.workflow(kind="inference", **small, **paths)
     run.initialize()
     run.run()
     sizes = {p.name: size_of(p) for p in (tmp_path / "out").glob("*.png")}
@@ -342,8 +302,8 @@ def assert_one_line(result: subprocess.CompletedProcess[str], word: str) -> None
 def test_the_network_fits_its_metadata() -> None:
     verify_net_in_out(
         net_id="network_def",
-        config_file=str(CONFIGS / "train.json"),
-        meta_file=str(CONFIGS / "metadata.json"),
+        config_file=str(BUNDLE.configs / "train.json"),
+        meta_file=str(BUNDLE.configs / "metadata.json"),
     )
 
 
@@ -351,18 +311,18 @@ def test_the_network_fits_its_metadata() -> None:
 def test_the_metadata_pass_monais_own_check(tmp_path: Path, shared_data: Path) -> None:
     schema = tmp_path / "schema.json"
     schema.write_bytes((shared_data.parent / "schema" / "meta_schema_20240725.json").read_bytes())
-    verify_metadata(meta_file=str(CONFIGS / "metadata.json"), filepath=str(schema))
+    verify_metadata(meta_file=str(BUNDLE.configs / "metadata.json"), filepath=str(schema))
 
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
 def test_the_segmentor_is_exported_for_torchscript_and_onnx(tmp_path: Path, trained: Path) -> None:
-    config = json.loads((CONFIGS / "inference.json").read_text())
+    config = json.loads((BUNDLE.configs / "inference.json").read_text())
     config["network_def"]["width"] = SMALL["network_def::width"]
     (tmp_path / "inference.json").write_text(json.dumps(config))
     common = {
         "net_id": "network_def",
         "ckpt_file": str(trained / "model.pt"),
-        "meta_file": str(CONFIGS / "metadata.json"),
+        "meta_file": str(BUNDLE.configs / "metadata.json"),
         "config_file": str(tmp_path / "inference.json"),
         "input_shape": [1, 3, 64, 64],
     }

@@ -156,7 +156,7 @@ def test_the_liver_lies_to_the_right_and_the_spleen_to_the_left(ct_volumes: Path
 
 
 def test_an_unknown_name_is_told_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="no sample data set 'mri': choose one of brains, cells, ct_volumes"):
+    with pytest.raises(ConfigError, match="no sample data set 'mri': choose one of brains, cells"):
         sample_data("mri", tmp_path)
 
 
