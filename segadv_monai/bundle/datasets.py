@@ -33,7 +33,8 @@ def data_faults(merged: Merged, read: Collection[str]) -> Iterator[Finding]:
                 yield from _region_faults(merged, id_, entry, folder)
             elif folder and isinstance(folder, str):
                 section = _given(merged, id_, entry, "section")[1]
-                datalist(folder, section if isinstance(section, str) else "training")
+                keys = _given(merged, id_, entry, "label_keys")[1]
+                datalist(folder, section if isinstance(section, str) else "training", keys or ("label",))
         except DataError as error:
             yield Finding(*merged.place(origin), str(error))
 

@@ -53,6 +53,7 @@ def check_dataset(
     spatial_dims: int,
     in_channels: int,
     allow_shared: bool = False,
+    label_keys: Sequence[str] = ("label",),
     quiet: bool = False,
 ) -> DataReport:
     """Decode every image and label once and compare them with each other, the labels' names and the network.
@@ -66,6 +67,7 @@ def check_dataset(
         spatial_dims: 2 or 3, as the network has it.
         in_channels: channels of an image, as the network has them.
         allow_shared: whether the same image may stand in two of the sections.
+        label_keys: as of :func:`datalist`.
         quiet: whether to log nothing and show no progress, as all but one process of a distributed run do.
 
     Raises:
@@ -77,7 +79,7 @@ def check_dataset(
     cases = [
         Case(section, _paths(case["image"]), case.get("label"))
         for section in sections
-        for case in datalist(root, section)
+        for case in datalist(root, section, label_keys)
     ]
     looks = _look_at_all(cases, FactsCache(root), quiet=quiet)
     read = {look.path for look in looks if not look.is_known}

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,22 @@ _UNLABELLED = "unlabelled"
 _INSTANCES = ">0"
 
 
-def datalist(dataset_dir: str | Path, section: str = "training") -> list[dict[str, Any]]:
+def datalist(
+    dataset_dir: str | Path, section: str = "training", label_keys: Sequence[str] = ("label",)
+) -> list[dict[str, Any]]:
     """Cases of one section with absolute paths, as MONAI's data sets take them.
 
     Args:
         dataset_dir: the folder of the ``dataset.json``.
         section: "training", "validation" or another list of cases in it. Each case has a label, but for those
             of "unlabelled".
+        label_keys: the first of these that a case has is its label.
 
     Raises:
         DataError: the folder, the file or the section is missing or does not hold what it has to.
     """
     root = Path(dataset_dir).expanduser().absolute()
-    return _section(root, _content(root), section)
+    return _section(root, _content(root), section, label_keys)
 
 
 def labelled_cases(dataset_dir: str | Path, share: float = 1.0) -> list[dict[str, Any]]:
@@ -179,7 +183,9 @@ def _labels(root: Path, content: dict[str, Any]) -> dict[int, str]:
         raise DataError(f"{file}: the keys of labels must be integers, got {wrong}: {example}") from error
 
 
-def _section(root: Path, content: dict[str, Any], section: str) -> list[dict[str, Any]]:
+def _section(
+    root: Path, content: dict[str, Any], section: str, label_keys: Sequence[str] = ("label",)
+) -> list[dict[str, Any]]:
     file, entries = root / "dataset.json", content.get(section)
     if not isinstance(entries, list) or not entries:
         others = [key for key, value in content.items() if isinstance(value, list) and value]
@@ -189,14 +195,21 @@ def _section(root: Path, content: dict[str, Any], section: str) -> list[dict[str
         )
     needed = ("image",) if section == _UNLABELLED else ("image", "label")
     for number, entry in enumerate(entries):
-        missing = [key for key in needed if not _has(entry, key)]
+        missing = [key for key in needed if not _has(entry, _first(entry, label_keys, key))]
         if missing:
             raise DataError(
                 f"{file}: entry {number} of {section!r} has no {' and no '.join(missing)}: give each case "
                 f"an {' and a '.join(needed)}, as paths relative to the folder."
             )
     cases: list[dict[str, Any]] = load_decathlon_datalist(file, True, section, root)
-    return [{key: case[key] for key in needed} for case in cases] if section == _UNLABELLED else cases
+    if section == _UNLABELLED:
+        return [{key: case[key] for key in needed} for case in cases]
+    return [{**case, "label": case[_first(case, label_keys, "label")]} for case in cases]
+
+
+def _first(entry: Any, label_keys: Sequence[str], key: str) -> str:
+    """The key under which a case has what is asked for."""
+    return next((name for name in label_keys if _has(entry, name)), key) if key == "label" else key
 
 
 def _has(entry: Any, key: str) -> bool:

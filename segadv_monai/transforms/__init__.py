@@ -3,6 +3,7 @@ from .classes import ClassesToLabeld, ClearIgnoredd
 from .coarse_elastic import RandCoarseElastic, RandCoarseElasticd
 from .ensembles import LargerMask, LargerMaskd, MaskUnion, MaskUniond, SmallerMask, SmallerMaskd
 from .field_of_view import FieldOfViewd
+from .instances import ForegroundToInstancesd, InstancesToForegroundd
 from .regions import LabelToRegionsd, RegionsToLabel, RegionsToLabeld
 from .shades_of_grey import ShadesOfGrey, ShadesOfGreyd
 
@@ -12,6 +13,8 @@ __all__ = [
     "ClassesToLabeld",
     "ClearIgnoredd",
     "FieldOfViewd",
+    "ForegroundToInstancesd",
+    "InstancesToForegroundd",
     "LabelToRegionsd",
     "LargerMask",
     "LargerMaskd",

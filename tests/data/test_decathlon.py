@@ -191,3 +191,21 @@ def test_an_unlabelled_entry_needs_an_image_alone(tmp_path: Path) -> None:
 def test_the_lists_of_a_training_are_told_with_the_unlabelled_one_if_it_is_there(tmp_path: Path) -> None:
     assert sections_of(written(tmp_path)) == ["training", "validation"]
     assert sections_of(written(tmp_path, unlabelled=[{"image": "f.png"}]))[-1] == "unlabelled"
+
+
+def test_the_first_key_that_a_case_has_is_its_label(tmp_path: Path) -> None:
+    cases = [
+        {"image": "a.png", "label": "silver.png", "gold": "gold.png"},
+        {"image": "b.png", "gold": "b_gold.png"},
+    ]
+    for name in ("silver.png", "gold.png", "b_gold.png"):
+        (tmp_path / name).touch()
+    written(tmp_path, training=cases, validation=[{"image": "c.png", "label": "silver.png"}])
+    keys = ("gold", "label")
+    assert [case["label"] for case in datalist(tmp_path, label_keys=keys)] == [
+        str(tmp_path / "gold.png"),
+        str(tmp_path / "b_gold.png"),
+    ]
+    assert datalist(tmp_path, "validation", keys)[0]["label"] == str(tmp_path / "silver.png")
+    with pytest.raises(DataError, match="entry 1 of 'training' has no label"):
+        datalist(tmp_path)

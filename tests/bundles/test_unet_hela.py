@@ -1,0 +1,162 @@
+"""The bundle unet_hela end to end: instance numbers, weight between cells, twin, SEG, inference."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bundle_runs import Bundle, small_set
+from monai.bundle import ckpt_export
+from PIL import Image
+from safetensors.torch import load_file
+
+from segadv_monai.data import sample_data
+
+WIDTHS = [2, 4, 4]
+NETWORK = {"network_def::widths": WIDTHS, "device": "cpu"}
+SMALL = {
+    **NETWORK,
+    "epochs": 2,
+    "val_interval": 1,
+    "warm_up": 1,
+    "tile": 84,
+    "margin": 20,
+    "critic_def::width": 2,
+}
+
+
+BUNDLE = Bundle("unet_hela", SMALL)
+
+
+@pytest.fixture(scope="module")
+def frames(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_set(tmp_path_factory.mktemp("frames"), Path(sample_data("cells")), training=2, validation=2)
+
+
+def first_batch(dataset: Path, output: Path, **overrides: object) -> dict[str, torch.Tensor]:
+    settings = {**SMALL, "output_dir": str(output), "dataset_dir": str(dataset), **overrides}
+    batch = next(iter(BUNDLE.ready(**settings).parser.get_parsed_content("train#dataloader")))
+    return {key: batch[key].as_subclass(torch.Tensor) for key in ("image", "label", "weight")}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, frames: Path) -> Path:
+    return BUNDLE.train(tmp_path_factory.mktemp("trained"), frames)
+
+
+def test_a_batch_has_label_and_weight_on_the_networks_smaller_grid(tmp_path: Path, frames: Path) -> None:
+    batch = first_batch(frames, tmp_path)
+    assert batch["image"].shape == (1, 1, 84, 84)
+    assert batch["label"].shape == (1, 2, 44, 44)
+    assert batch["weight"].shape == (1, 1, 44, 44)
+    assert batch["label"].unique().tolist() == [0, 1]
+    assert batch["label"].sum(1).unique().tolist() == [1]
+
+
+def test_the_border_weight_is_one_setting_and_stands_between_cells(tmp_path: Path, frames: Path) -> None:
+    usual, off = (
+        first_batch(frames, tmp_path / str(weight), tile=168, border_weight=weight, elastic_sigma=0.0)
+        for weight in (10.0, 0.0)
+    )
+    assert torch.equal(usual["label"], off["label"])
+    extra = usual["weight"] - off["weight"]
+    assert extra.min() >= -1e-4
+    assert off["weight"].max() < 4
+    assert extra.max() > 4
+
+
+def test_training_plays_and_leaves_its_files(trained: Path) -> None:
+    for name in ("model.pt", "model.safetensors", "last.safetensors", "history.csv"):
+        assert (trained / name).stat().st_size > 0
+    first, second = csv.DictReader((trained / "history.csv").read_text().splitlines())
+    assert not first["segmentor/adversarial"]
+    assert float(second["segmentor/adversarial"]) > 0
+    assert 0 <= float(second["validation/mean_iou"]) < 1
+
+
+def test_the_twin_starts_from_the_same_weights_and_data(tmp_path: Path, frames: Path) -> None:
+    settings = {**SMALL, "output_dir": str(tmp_path), "dataset_dir": str(frames)}
+    weights, batches = [], []
+    for overlays in ([], ["baseline.json"]):
+        parser = BUNDLE.ready(*overlays, **settings).parser
+        weights.append([p.clone() for p in parser.get_parsed_content("network").parameters()])
+        batches.append(next(iter(parser.get_parsed_content("train#dataloader"))))
+    assert all(torch.equal(a, b) for a, b in zip(*weights, strict=True))
+    assert all(torch.equal(batches[0][key], batches[1][key]) for key in ("image", "label", "weight"))
+
+
+def test_two_workers_give_the_bits_of_none(tmp_path: Path, trained: Path, frames: Path) -> None:
+    """Keeps R8."""
+    BUNDLE.train(tmp_path, frames, num_workers=2)
+    here, there = (load_file(folder / "last.safetensors") for folder in (trained, tmp_path))
+    assert [name for name, value in here.items() if not torch.equal(value, there[name])] == []
+
+
+def test_the_twin_and_the_published_settings_train(tmp_path: Path, frames: Path) -> None:
+    for name in ("baseline", "published"):
+        BUNDLE.train(tmp_path / name, frames, f"{name}.json", epochs=1)
+        assert (tmp_path / name / "model.pt").is_file()
+        assert "adversarial" not in (tmp_path / name / "history.csv").read_text()
+
+
+def test_the_published_network_is_the_papers(frames: Path) -> None:
+    parser = BUNDLE.ready("published.json", device="cpu", dataset_dir=str(frames), initialize=[]).parser
+    network = parser.get_parsed_content("network_def")
+    assert sum(p.numel() for p in network.parameters()) == 31_030_658
+    assert network.output_size([572, 572]) == tuple(parser.get_parsed_content("output_size"))
+    assert parser.get_parsed_content("optimizer").defaults["momentum"] == 0.99
+
+
+def test_evaluation_measures_cells_against_their_numbers(tmp_path: Path, trained: Path, frames: Path) -> None:
+    paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path), "dataset_dir": str(frames)}
+    run = BUNDLE.ready("evaluate.json", **NETWORK, **paths)
+    run.run()
+    told = json.loads((tmp_path / "cells.json").read_text())
+    assert 0 <= told["seg"] <= 1
+    assert len((tmp_path / "cases.csv").read_text().splitlines()) == 1 + 2 * 2
+    case = run.parser.get_parsed_content("validate#evaluator").state.output[0]
+    last = json.loads((frames / "dataset.json").read_text())["validation"][-1]["label"]
+    with Image.open(last) as opened:
+        numbers = np.unique(np.asarray(opened))
+    # With their sixteen bits, not as components.
+    assert case["reference"].unique().tolist() == numbers.tolist()
+    assert case["cells"].dtype == torch.int32
+
+
+def test_inference_writes_instance_numbers_of_the_size_of_the_picture(
+    tmp_path: Path, trained: Path, frames: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    source = json.loads((frames / "dataset.json").read_text())["validation"][0]["image"]
+    with Image.open(source) as picture:
+        picture.crop((0, 0, 83, 61)).save(tmp_path / "in" / "frame.png")
+    paths = {"ckpt_dir": str(trained), "output_dir": str(tmp_path), "dataset_dir": str(tmp_path / "in")}
+    # So little trained, the network is not sure of any cell.
+    BUNDLE.ready(kind="inference", **NETWORK, **paths, threshold=0.0).run()
+    with Image.open(tmp_path / "frame_segmentation.png") as opened:
+        assert opened.size == (83, 61)
+        assert np.unique(np.asarray(opened)).tolist() == [1]
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
+def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
+    config = json.loads((BUNDLE.configs / "inference.json").read_text())
+    config["network_def"]["widths"] = WIDTHS
+    (tmp_path / "inference.json").write_text(json.dumps(config))
+    ckpt_export(
+        net_id="network_def",
+        filepath=str(tmp_path / "model.ts"),
+        ckpt_file=str(trained / "model.pt"),
+        meta_file=str(BUNDLE.configs / "metadata.json"),
+        config_file=str(tmp_path / "inference.json"),
+        input_shape=[1, 1, 84, 84],
+    )
+    assert torch.jit.load(tmp_path / "model.ts")(torch.rand(1, 1, 84, 84)).shape == (1, 2, 44, 44)
+
+
+def test_real_frames_train(tmp_path: Path, shared_data: Path) -> None:
+    dataset = small_set(tmp_path / "data", shared_data / "hela_dic", training=2, validation=2)
+    BUNDLE.train(tmp_path / "run", dataset, epochs=1, warm_up=0)
+    assert (tmp_path / "run" / "model.pt").is_file()
