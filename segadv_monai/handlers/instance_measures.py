@@ -3,6 +3,7 @@
 import json
 import logging
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,43 @@ _PIXELS = ("pixel_error", "warping_error")
 _CELLS = ("seg", "missed_objects", "extra_objects", "objects")
 
 
-class MembraneMeasures:
+class _ObjectMeasures(ABC):
+    """A row of numbers for each case, which the end of the evaluation sums up."""
+
+    def __init__(self, output_dir: str | Path | None, keys: Sequence[str], channel: int) -> None:
+        self.output_dir = None if output_dir is None else Path(output_dir)
+        self.keys = tuple(keys)
+        self.channel = channel
+        self._rows: list[list[float]] = []
+        self._names: list[str] = []
+
+    def attach(self, engine: Engine) -> None:
+        """Measure the cases of an evaluator; before a :class:`CaseReport`, which reports them."""
+        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
+        engine.add_event_handler(Events.ITERATION_COMPLETED, self._measure)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
+
+    @abstractmethod
+    def _row(self, prediction: Tensor, reference: Tensor) -> list[float]: ...
+
+    @abstractmethod
+    def _finish(self, engine: Engine) -> None: ...
+
+    def _start(self, _: Engine) -> None:
+        self._rows, self._names = [], []
+
+    def _measure(self, engine: Engine) -> None:
+        output: list[dict[str, Any]] = engine.state.output or []  # type: ignore[assignment]
+        for case in output:
+            name, maps = _maps(case, self.keys, self.channel)
+            try:
+                self._rows.append(self._row(*maps))
+            except DataError as error:
+                raise DataError(f"{name}: {error}") from error
+            self._names.append(name)
+
+
+class MembraneMeasures(_ObjectMeasures):
     """Measure probabilities of cells that membranes part, in two dimensions, with the EM challenge's scores.
 
     ``v_rand`` and ``v_info`` with their split and merge parts, ``pixel_error`` and ``warping_error`` at one
@@ -56,38 +93,15 @@ class MembraneMeasures:
     ) -> None:
         if not all(0 < x < 1 for x in (threshold, *thresholds)):
             raise ConfigError(f"thresholds lie between 0 and 1, got {threshold} and {list(thresholds)}.")
-        self.output_dir = None if output_dir is None else Path(output_dir)
-        self.keys = tuple(keys)
-        self.channel = channel
+        super().__init__(output_dir, keys, channel)
         self.threshold = threshold
         self.thresholds = tuple(thresholds)
-        self._rows: list[list[float]] = []
-        self._names: list[str] = []
 
-    def attach(self, engine: Engine) -> None:
-        """Measure the cases of an evaluator; before a :class:`CaseReport`, which reports them."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._measure)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
-
-    def _start(self, _: Engine) -> None:
-        self._rows, self._names = [], []
-
-    def _measure(self, engine: Engine) -> None:
-        output: list[dict[str, Any]] = engine.state.output or []  # type: ignore[assignment]
-        for case in output:
-            name, (probabilities, label) = _maps(case, self.keys, self.channel)
-            try:
-                self._rows.append(self._row(probabilities, label > 0))
-            except DataError as error:
-                raise DataError(f"{name}: {error}") from error
-            self._names.append(name)
-
-    def _row(self, probabilities: Tensor, cells: Tensor) -> list[float]:
-        said = probabilities > self.threshold
+    def _row(self, prediction: Tensor, reference: Tensor) -> list[float]:
+        said, cells = prediction > self.threshold, reference > 0
         row = [*membrane_scores(said, cells), pixel_error(said, cells), warping_error(said, cells)]
         for threshold in self.thresholds:
-            scores = membrane_scores(probabilities > threshold, cells)
+            scores = membrane_scores(prediction > threshold, cells)
             row += [scores.rand, scores.info]
         return row
 
@@ -105,7 +119,7 @@ class MembraneMeasures:
         _write(self.output_dir, "membranes.json", (head | means, names, columns, rows))
 
 
-class CellMeasures:
+class CellMeasures(_ObjectMeasures):
     """Measure maps of instances with the Cell Tracking Challenge's SEG, in any dimensions.
 
     ``seg`` is the mean over the objects of all cases together, as in the challenge, ``seg_of_cases`` that of
@@ -125,30 +139,11 @@ class CellMeasures:
     def __init__(
         self, output_dir: str | Path | None = None, *, keys: Sequence[str] = ("cells", "reference")
     ) -> None:
-        self.output_dir = None if output_dir is None else Path(output_dir)
-        self.keys = tuple(keys)
-        self._rows: list[list[float]] = []
-        self._names: list[str] = []
+        super().__init__(output_dir, keys, 0)
 
-    def attach(self, engine: Engine) -> None:
-        """Measure the cases of an evaluator; before a :class:`CaseReport`, which reports them."""
-        engine.add_event_handler(Events.EPOCH_STARTED, self._start)
-        engine.add_event_handler(Events.ITERATION_COMPLETED, self._measure)
-        engine.add_event_handler(Events.EPOCH_COMPLETED, self._finish)
-
-    def _start(self, _: Engine) -> None:
-        self._rows, self._names = [], []
-
-    def _measure(self, engine: Engine) -> None:
-        output: list[dict[str, Any]] = engine.state.output or []  # type: ignore[assignment]
-        for case in output:
-            name, (prediction, reference) = _maps(case, self.keys, 0)
-            try:
-                scores = instance_scores(prediction, reference)
-            except DataError as error:
-                raise DataError(f"{name}: {error}") from error
-            self._rows.append([scores.seg, scores.missed, scores.extra, len(scores.jaccard)])
-            self._names.append(name)
+    def _row(self, prediction: Tensor, reference: Tensor) -> list[float]:
+        scores = instance_scores(prediction, reference)
+        return [scores.seg, scores.missed, scores.extra, len(scores.jaccard)]
 
     def _finish(self, engine: Engine) -> None:
         names, rows = _gathered(self._names, self._rows)
