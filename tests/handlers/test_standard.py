@@ -3,7 +3,7 @@
 import csv
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +199,15 @@ def test_the_end_of_the_given_time_has_a_code_of_its_own(
     assert_same(whole, run(tmp_path / "slices", epochs=2), tmp_path / "whole", tmp_path / "slices")
 
 
+@pytest.fixture
+def _interrupt_is_pythons_own() -> Iterator[None]:
+    """Whatever ran before in this process."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, signal.default_int_handler if before is None else before)
+
+
+@pytest.mark.usefixtures("_interrupt_is_pythons_own")
 def test_a_second_signal_acts_at_once(tmp_path: Path) -> None:
     def twice(_: AdversarialTrainer) -> None:
         signal.raise_signal(signal.SIGINT)
