@@ -22,8 +22,8 @@ from segadv_monai.handlers import BatchLeftOutError, CriticEvents
 from segadv_monai.layers import unwrapped
 from segadv_monai.protocols import Objective, Play, SegmentorOutput, ZeroSum
 
-from .batches import centred, explained, plain, prepared, weights_of
-from .players import Game, Turned, check_players, frozen, in_channels_last, weights_in_channels_last
+from .batches import centred, explained, half_type, plain, prepared, weights_of
+from .players import Game, Turned, check_players, frozen, in_channels_last, make_ready
 from .turns import Accumulating, Alternating, Schedule, Turn
 
 __all__ = ["AdversarialTrainer"]
@@ -109,8 +109,6 @@ class AdversarialTrainer(SupervisedTrainer):
         decollate: bool = True,
     ) -> None:
         check_players(critic, critic_optimizer, objective, loss_function=loss_function)
-        if amp_dtype not in ("bfloat16", "float16"):
-            raise ValueError(f"amp_dtype must be bfloat16 or float16, got {amp_dtype}.")
         super().__init__(
             device=device,
             max_epochs=max_epochs,
@@ -134,18 +132,14 @@ class AdversarialTrainer(SupervisedTrainer):
         self.critic = critic
         self.critic_optimizer = critic_optimizer
         self.objective = objective
-        self.schedule = Accumulating(schedule or Alternating(), accumulation)
-        self.schedule.check(self.state.epoch_length)
-        self.amp_dtype = getattr(torch, amp_dtype)
+        self.schedule = Accumulating(schedule or Alternating(), accumulation, self.state.epoch_length)
+        self.amp_dtype = half_type(amp_dtype)
         scaled = amp and self.amp_dtype is torch.float16
         self.scaler = torch.amp.GradScaler(self.state.device.type, enabled=scaled)
         self.critic_scaler = torch.amp.GradScaler(self.state.device.type, enabled=scaled)
         self.channels_last = channels_last
-        for player in (network, critic):
-            if channels_last and player is not None:
-                weights_in_channels_last(player)
-            if compile_backend is not None and player is not None:
-                unwrapped(player).compile(backend=compile_backend)
+        for player in (network, *([] if critic is None else [critic])):
+            make_ready(player, channels_last=channels_last, compile_backend=compile_backend)
 
     def run(self) -> None:  # type: ignore[override]  # as MONAI's workflows, which hold their loader
         """Train to ``max_epochs``, from where the state stands."""

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from segadv_monai.protocols import ConfigError
 
-__all__ = ["centred", "explained", "plain", "prepared", "weights_of"]
+__all__ = ["centred", "explained", "half_type", "plain", "prepared", "weights_of"]
 
 
 def prepared(engine: Any, batch: Any) -> tuple[Tensor, Tensor | None, tuple[Any, ...], dict[str, Any]]:
@@ -57,6 +57,21 @@ def centred(x: Tensor, size: torch.Size) -> Tensor:
         if length != wanted:
             x = x.narrow(axis, (length - wanted) // 2, wanted)
     return x
+
+
+def half_type(name: str) -> torch.dtype:
+    """The type of mixed precision.
+
+    Args:
+        name: ``bfloat16`` or ``float16``.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    types = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in types:
+        raise ValueError(f"amp_dtype must be bfloat16 or float16, got {name}.")
+    return types[name]
 
 
 @contextmanager

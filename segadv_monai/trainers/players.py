@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from segadv_monai.layers import unwrapped
 from segadv_monai.protocols import Objective
 
-__all__ = ["Game", "Turned", "check_players", "frozen", "in_channels_last", "weights_in_channels_last"]
+__all__ = ["Game", "Turned", "check_players", "frozen", "in_channels_last", "make_ready"]
 
 
 class Game(NamedTuple):
@@ -115,12 +115,16 @@ def in_channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=layout)
 
 
-def weights_in_channels_last(module: nn.Module) -> None:
-    """Lay the kernels of all convolutions out in the same way.
+def make_ready(module: nn.Module, *, channels_last: bool, compile_backend: str | None) -> None:
+    """Lay the kernels of all convolutions out and compile, as far as is asked for.
 
     Args:
         module: a player; changed in place.
+        channels_last: whether the kernels are to lie as :func:`in_channels_last` has the images.
+        compile_backend: of ``torch.compile``; None for none.
     """
     for parameter in module.parameters():
-        if parameter.ndim in (4, 5):
+        if channels_last and parameter.ndim in (4, 5):
             parameter.data = in_channels_last(parameter.data)
+    if compile_backend is not None:
+        unwrapped(module).compile(backend=compile_backend)

@@ -121,31 +121,22 @@ class Accumulating:
     Args:
         schedule: whose turns are taken.
         batches: to a step.
+        epoch_length: batches to an epoch; None where it is not known.
 
     Raises:
-        ValueError: ``batches`` is less than 1.
+        ValueError: ``batches`` is less than 1, or a step would not end with the epoch.
     """
 
-    def __init__(self, schedule: Schedule, batches: int) -> None:
+    def __init__(self, schedule: Schedule, batches: int, epoch_length: int | None = None) -> None:
         if batches < 1:
             raise ValueError(f"accumulation must be at least 1 batch, got {batches}.")
-        self.schedule = schedule
-        self.batches = batches
-
-    def check(self, epoch_length: int | None) -> None:
-        """Refuse epochs that would leave gradients behind.
-
-        Args:
-            epoch_length: batches to an epoch; None where it is not known.
-
-        Raises:
-            ValueError: steps do not end with the epoch.
-        """
-        if epoch_length is not None and epoch_length % self.batches:
+        if epoch_length is not None and epoch_length % batches:
             raise ValueError(
-                f"{epoch_length} batches to an epoch are no multiple of an accumulation of {self.batches}: "
+                f"{epoch_length} batches to an epoch are no multiple of an accumulation of {batches}: "
                 "change one of them, or give the trainer an epoch_length."
             )
+        self.schedule = schedule
+        self.batches = batches
 
     def begins(self, iteration: int) -> bool:
         """Whether a step begins with this batch.
