@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from bundle_runs import Bundle, rows, small_set
-from monai.bundle import ckpt_export
 from safetensors.torch import load_file
 
 from segadv_monai.data import sample_data
@@ -144,18 +143,10 @@ def test_real_volumes_train(tmp_path: Path, shared_data: Path) -> None:
 
 
 def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
-    config = json.loads((BUNDLE.configs / "inference.json").read_text())
-    config["network_def"] |= {key.partition("::")[2]: value for key, value in NETWORK.items()}
-    (tmp_path / "inference.json").write_text(json.dumps(config))
-    ckpt_export(
-        net_id="network_def",
-        filepath=str(tmp_path / "model.ts"),
-        ckpt_file=str(trained / "model.pt"),
-        meta_file=str(BUNDLE.configs / "metadata.json"),
-        config_file=str(tmp_path / "inference.json"),
-        input_shape=[1, 2, 24, 40],
+    exported = BUNDLE.exported(
+        tmp_path, trained, [1, 2, 24, 40], **{key.partition("::")[2]: value for key, value in NETWORK.items()}
     )
-    assert torch.jit.load(tmp_path / "model.ts")(torch.rand(1, 2, 24, 40)).shape == (1, 1, 24, 40)
+    assert exported(torch.rand(1, 2, 24, 40)).shape == (1, 1, 24, 40)
 
 
 def test_a_training_without_unlabelled_slices_gets_one_line(tmp_path: Path, brains: Path) -> None:

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from bundle_runs import Bundle, small_set
-from monai.bundle import ckpt_export
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -116,18 +115,8 @@ def test_inference_writes_one_of_eleven_labels_everywhere(tmp_path: Path, traine
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
 def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
-    config = json.loads((BUNDLE.configs / "inference.json").read_text())
-    config["network_def"]["features"] = FEATURES
-    (tmp_path / "inference.json").write_text(json.dumps(config))
-    ckpt_export(
-        net_id="network_def",
-        filepath=str(tmp_path / "model.ts"),
-        ckpt_file=str(trained / "model.pt"),
-        meta_file=str(BUNDLE.configs / "metadata.json"),
-        config_file=str(tmp_path / "inference.json"),
-        input_shape=[1, 3, 32, 32],
-    )
-    assert torch.jit.load(tmp_path / "model.ts")(torch.rand(1, 3, 32, 32)).shape == (1, 11, 32, 32)
+    exported = BUNDLE.exported(tmp_path, trained, [1, 3, 32, 32], features=FEATURES)
+    assert exported(torch.rand(1, 3, 32, 32)).shape == (1, 11, 32, 32)
 
 
 def test_an_ignored_label_needs_a_name_in_the_data_set_and_no_region(tmp_path: Path, streets: Path) -> None:

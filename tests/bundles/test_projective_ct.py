@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from bundle_runs import Bundle, rows, small_set
-from monai.bundle import ckpt_export
 from safetensors.torch import load_file
 
 from segadv_monai.data import sample_data
@@ -148,15 +147,5 @@ def test_real_volumes_train(tmp_path: Path, shared_data: Path) -> None:
 
 
 def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
-    config = json.loads((BUNDLE.configs / "inference.json").read_text())
-    config["network_def"]["features"] = FEATURES
-    (tmp_path / "inference.json").write_text(json.dumps(config))
-    ckpt_export(
-        net_id="network_def",
-        filepath=str(tmp_path / "model.ts"),
-        ckpt_file=str(trained / "model.pt"),
-        meta_file=str(BUNDLE.configs / "metadata.json"),
-        config_file=str(tmp_path / "inference.json"),
-        input_shape=[1, 1, 32, 32],
-    )
-    assert torch.jit.load(tmp_path / "model.ts")(torch.rand(1, 1, 32, 32)).shape == (1, 3, 32, 32)
+    exported = BUNDLE.exported(tmp_path, trained, [1, 1, 32, 32], features=FEATURES)
+    assert exported(torch.rand(1, 1, 32, 32)).shape == (1, 3, 32, 32)

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import torch
 from bundle_runs import Bundle, small_set
-from monai.bundle import ckpt_export
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -142,18 +141,8 @@ def test_inference_writes_instance_numbers_of_the_size_of_the_picture(
 
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.* is deprecated:FutureWarning")
 def test_the_segmentor_is_exported_for_torchscript(tmp_path: Path, trained: Path) -> None:
-    config = json.loads((BUNDLE.configs / "inference.json").read_text())
-    config["network_def"]["widths"] = WIDTHS
-    (tmp_path / "inference.json").write_text(json.dumps(config))
-    ckpt_export(
-        net_id="network_def",
-        filepath=str(tmp_path / "model.ts"),
-        ckpt_file=str(trained / "model.pt"),
-        meta_file=str(BUNDLE.configs / "metadata.json"),
-        config_file=str(tmp_path / "inference.json"),
-        input_shape=[1, 1, 84, 84],
-    )
-    assert torch.jit.load(tmp_path / "model.ts")(torch.rand(1, 1, 84, 84)).shape == (1, 2, 44, 44)
+    exported = BUNDLE.exported(tmp_path, trained, [1, 1, 84, 84], widths=WIDTHS)
+    assert exported(torch.rand(1, 1, 84, 84)).shape == (1, 2, 44, 44)
 
 
 def test_real_frames_train(tmp_path: Path, shared_data: Path) -> None:

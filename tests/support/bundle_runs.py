@@ -5,7 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from monai.bundle import ConfigWorkflow
+import torch
+from monai.bundle import ConfigWorkflow, ckpt_export
 
 __all__ = ["BUNDLES", "Bundle", "rows", "small_set"]
 
@@ -40,6 +41,23 @@ class Bundle:
         paths = {"output_dir": str(output), "dataset_dir": str(dataset)}
         self.run(*overlays, **{**self.small, **paths, **overrides})
         return output
+
+    def exported(
+        self, folder: Path, model: Path, input_shape: list[int], **network: object
+    ) -> torch.jit.ScriptModule:
+        """Its trained segmentor as the Model Zoo's gate exports it, with these arguments of the network."""
+        config = json.loads((self.configs / "inference.json").read_text())
+        config["network_def"].update(network)
+        (folder / "inference.json").write_text(json.dumps(config))
+        ckpt_export(
+            net_id="network_def",
+            filepath=str(folder / "model.ts"),
+            ckpt_file=str(model / "model.pt"),
+            meta_file=str(self.configs / "metadata.json"),
+            config_file=str(folder / "inference.json"),
+            input_shape=input_shape,
+        )
+        return torch.jit.load(folder / "model.ts")
 
 
 def small_set(
