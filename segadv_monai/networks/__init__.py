@@ -3,6 +3,7 @@ from .noise_generator import NoiseGenerator
 from .segan import SegAN
 from .unet2015 import UNet2015
 from .unet_3d import UNet3D
+from .vnet import VNet
 
 __all__ = [
     "GenSeg",
@@ -11,4 +12,5 @@ __all__ = [
     "SegAN",
     "UNet3D",
     "UNet2015",
+    "VNet",
 ]

@@ -18,6 +18,7 @@ NARROW: dict[str, dict[str, Any]] = {  # arguments that make a network small
     "SegAN": {"width": 2},
     "UNet2015": {"widths": (4, 8, 12), "padding": True},
     "UNet3D": {"widths": (4, 8, 12), "padding": True},
+    "VNet": {"widths": (2, 4, 6), "depths": (1, 2, 2)},
 }
 SIZES = {2: (45, 52), 3: (40, 33, 35)}
 IN_CHANNELS, OUT_CHANNELS = 2, 3
