@@ -2,8 +2,10 @@
 
 import dis
 import errno
+import logging
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +36,7 @@ def begin() -> None:
         return
     if not os.environ.get("SEGADV_TRACEBACK"):
         sys.excepthook = _one_line
+    _quieten_idle_readers()
     command = read_command(sys.argv[2:])
     ids = {name: command.options[name] for name in ("init_id", "final_id") if command.options.get(name)}
     meta_file = command.options.get("meta_file")
@@ -51,6 +54,12 @@ def begin() -> None:
         sys.stderr.writelines(f"{finding.severity}: {finding}\n" for finding in findings)
     if any(finding.severity == "error" for finding in findings):
         raise SystemExit(1)
+
+
+def _quieten_idle_readers() -> None:
+    """MONAI's LoadImage makes all its readers, and one of them misses nvImageCodec wherever pydicom is."""
+    logging.getLogger("monai.data.nvimgcodec_pydicom_plugin").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="NvImgCodecPydicomReader")
 
 
 def _one_line(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

@@ -85,3 +85,13 @@ def test_a_disk_that_takes_no_more_gets_one_line(tmp_path: Path) -> None:
     assert result.returncode == 1
     remedy = "choose another --output_dir; the same command goes on from the last checkpoint."
     assert told(result) == [f"error: File too large: free space or {remedy}"]
+
+
+def test_readers_that_nobody_asked_for_are_quiet(tmp_path: Path) -> None:
+    loads = {"_target_": "monai.transforms.LoadImage", "reader": "PILReader"}
+    (tmp_path / "config.json").write_text(
+        json.dumps({**CONFIG, "load": loads, "run": ["$@load", "$@epochs"]})
+    )
+    result = run(tmp_path)
+    assert result.returncode == 0
+    assert "nvimg" not in (result.stdout + result.stderr).lower()
