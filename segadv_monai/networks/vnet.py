@@ -65,6 +65,7 @@ class VNet(nn.Module):
         norm: str | Sequence[Any] | None = None,
     ) -> None:
         super().__init__()
+        norm = norm if norm is None or isinstance(norm, str) else tuple(norm)
         up_depths = list(depths[-2::-1] if decoder_depths is None else decoder_depths)
         _check(spatial_dims, widths, [*depths], up_depths)
         self.levels = len(widths)
@@ -121,7 +122,7 @@ class _Stage(nn.Module):
         width: int,
         *,
         depth: int,
-        norm: str | Sequence[Any] | None,
+        norm: str | tuple[Any, ...] | None,
     ) -> None:
         super().__init__()
         convolution = Conv[Conv.CONV, spatial_dims]
@@ -161,7 +162,7 @@ def _check(
 
 
 def _activated(
-    spatial_dims: int, convolution: nn.Module, width: int, norm: str | Sequence[Any] | None
+    spatial_dims: int, convolution: nn.Module, width: int, norm: str | tuple[Any, ...] | None
 ) -> nn.Sequential:
     norms = [] if norm is None else [get_norm_layer(norm, spatial_dims, width)]
     return nn.Sequential(convolution, *norms, nn.PReLU(width))
@@ -170,7 +171,8 @@ def _activated(
 def _head(spatial_dims: int, width: int, out_channels: int, *, two_steps: bool) -> nn.Module:
     convolution = Conv[Conv.CONV, spatial_dims]
     if not two_steps:
-        return convolution(width, out_channels, 1)
+        last: nn.Module = convolution(width, out_channels, 1)
+        return last
     return nn.Sequential(
         convolution(width, out_channels, _KERNEL, padding=_KERNEL // 2),
         nn.PReLU(out_channels),
