@@ -1,11 +1,12 @@
 from .atomic import atomic_write
+from .bias_correction import N4BiasFieldCorrection, N4BiasFieldCorrectiond
 from .check import check_dataset
 from .decathlon import datalist, identity_of, labelled_cases, labels_of, sections_of, unlabelled_cases
-from .files import image_files
 from .findings import DataReport, Finding
 from .frozen import FrozenCacheDataset
 from .hashes import digest_of, file_hashes, sha256_of
 from .hemispheres import Hemispheres, HemisphereSlices, WithHealthyd
+from .histogram_matching import MatchHistogram, MatchHistogramd, RandMatchHistogramd
 from .loader import SeededLoader
 from .sample import sample_data
 from .save import SaveSegmentationd
@@ -16,6 +17,11 @@ __all__ = [
     "FrozenCacheDataset",
     "HemisphereSlices",
     "Hemispheres",
+    "MatchHistogram",
+    "MatchHistogramd",
+    "N4BiasFieldCorrection",
+    "N4BiasFieldCorrectiond",
+    "RandMatchHistogramd",
     "SaveSegmentationd",
     "SeededLoader",
     "WithHealthyd",
@@ -25,7 +31,6 @@ __all__ = [
     "digest_of",
     "file_hashes",
     "identity_of",
-    "image_files",
     "labelled_cases",
     "labels_of",
     "sample_data",

@@ -4,6 +4,7 @@ from .case_measures import CaseMeasures
 from .case_report import CaseReport
 from .checkpoint import Checkpoint
 from .class_overlap import ClassOverlap, ClassReport
+from .cleaning_choice import CleaningChoice
 from .events import CriticEvents
 from .exponential_average import ExponentialAverage
 from .finite import BatchLeftOutError, Finite
@@ -32,6 +33,7 @@ __all__ = [
     "Checkpoint",
     "ClassOverlap",
     "ClassReport",
+    "CleaningChoice",
     "CosineDecay",
     "CriticEvents",
     "ExponentialAverage",
