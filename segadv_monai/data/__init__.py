@@ -2,6 +2,7 @@ from .atomic import atomic_write
 from .bias_correction import N4BiasFieldCorrection, N4BiasFieldCorrectiond
 from .check import check_dataset
 from .decathlon import datalist, identity_of, labelled_cases, labels_of, sections_of, unlabelled_cases
+from .files import image_files
 from .findings import DataReport, Finding
 from .frozen import FrozenCacheDataset
 from .hashes import digest_of, file_hashes, sha256_of
@@ -31,6 +32,7 @@ __all__ = [
     "digest_of",
     "file_hashes",
     "identity_of",
+    "image_files",
     "labelled_cases",
     "labels_of",
     "sample_data",

@@ -4,6 +4,7 @@ from .cleaning import CLEANINGS, CleanLabelsd, CleanRegions, CleanRegionsd
 from .coarse_elastic import RandCoarseElastic, RandCoarseElasticd
 from .ensembles import LargerMask, LargerMaskd, MaskUnion, MaskUniond, SmallerMask, SmallerMaskd
 from .field_of_view import FieldOfViewd
+from .image_grid import ToImageGridd
 from .instances import ForegroundToInstancesd, InstancesToForegroundd
 from .masked_normalization import NormalizeInMask, NormalizeInMaskd
 from .regions import LabelToRegionsd, RegionsToLabel, RegionsToLabeld
@@ -38,6 +39,7 @@ __all__ = [
     "ShadesOfGreyd",
     "SmallerMask",
     "SmallerMaskd",
+    "ToImageGridd",
     "WindowHU",
     "WindowHUd",
 ]
