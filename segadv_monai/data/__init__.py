@@ -2,6 +2,7 @@ from .atomic import atomic_write
 from .bias_correction import N4BiasFieldCorrection, N4BiasFieldCorrectiond
 from .check import check_dataset
 from .decathlon import datalist, identity_of, labelled_cases, labels_of, sections_of, unlabelled_cases
+from .dicom_series import DicomSeries, is_series, read_series, series_files
 from .files import image_files
 from .findings import DataReport, Finding
 from .frozen import FrozenCacheDataset
@@ -14,6 +15,7 @@ from .save import SaveSegmentationd
 
 __all__ = [
     "DataReport",
+    "DicomSeries",
     "Finding",
     "FrozenCacheDataset",
     "HemisphereSlices",
@@ -33,10 +35,13 @@ __all__ = [
     "file_hashes",
     "identity_of",
     "image_files",
+    "is_series",
     "labelled_cases",
     "labels_of",
+    "read_series",
     "sample_data",
     "sections_of",
+    "series_files",
     "sha256_of",
     "unlabelled_cases",
 ]
