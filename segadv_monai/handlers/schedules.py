@@ -6,6 +6,7 @@ values as one that was never interrupted.
 
 import math
 import random
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import ignite.distributed as idist
@@ -41,19 +42,19 @@ class CosineDecay:
 
 
 class StepDecay:
-    """Learning rate multiplied by a factor at regular intervals; 0.5 every 25 epochs in SegAN's release.
+    """Learning rate multiplied by a factor at regular intervals, or behind given epochs.
 
     Args:
         optimizer: whose learning rates to set; the values it has now are the initial ones.
         factor: of each step, greater than 0.
-        every: epochs between steps.
+        every: epochs between steps, or the numbers of the epochs behind which there is one.
 
     Raises:
         ValueError: ``factor`` or ``every`` is not greater than 0.
     """
 
-    def __init__(self, optimizer: Optimizer, factor: float = 0.5, every: int = 25) -> None:
-        if not (factor > 0 and every > 0):
+    def __init__(self, optimizer: Optimizer, factor: float = 0.5, every: int | Sequence[int] = 25) -> None:
+        if not (factor > 0 and all(number > 0 for number in ([every] if isinstance(every, int) else every))):
             raise ValueError(f"factor and every must be greater than 0, got {factor} and {every}.")
         self.rates = _LearningRates(optimizer)
         self.factor = factor
@@ -64,7 +65,10 @@ class StepDecay:
         engine.add_event_handler(Events.EPOCH_STARTED, self)
 
     def __call__(self, engine: Engine) -> None:
-        self.rates.scale(self.factor ** ((engine.state.epoch - 1) // self.every))
+        done = engine.state.epoch - 1
+        every = self.every
+        steps = done // every if isinstance(every, int) else sum(done >= number for number in every)
+        self.rates.scale(self.factor**steps)
 
 
 class ScaledLogisticSchedule:

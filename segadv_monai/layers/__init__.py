@@ -4,6 +4,7 @@ from .initialization import initialize_fan_out
 from .pair import check_pair
 from .predicted_maps import predicted_maps
 from .projection import project
+from .reversible import ReversibleBlock, ReversibleSequence
 from .scaled_logistic import ScaledLogistic
 from .score import score_of
 from .spectral_norm import spectral_norm
@@ -14,6 +15,8 @@ from .wrapped import unwrapped
 
 __all__ = [
     "ConvolutionPair",
+    "ReversibleBlock",
+    "ReversibleSequence",
     "ScaledLogistic",
     "UShape",
     "WithFeatures",

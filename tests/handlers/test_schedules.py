@@ -38,6 +38,15 @@ def test_the_release_halves_after_25_epochs(epoch: int, factor: float) -> None:
     assert opt.param_groups[0]["lr"] == pytest.approx(0.1 * factor)
 
 
+@pytest.mark.parametrize(
+    ("epoch", "steps"), [(1, 0), (250, 0), (251, 1), (401, 2), (550, 2), (551, 3), (999, 3)]
+)
+def test_the_steps_may_come_behind_given_epochs(epoch: int, steps: int) -> None:
+    opt = optimizer()
+    StepDecay(opt, 0.2, [250, 400, 550])(engine_at(epoch, 1000))
+    assert opt.param_groups[0]["lr"] == pytest.approx(0.1 * 0.2**steps)
+
+
 def test_a_run_made_longer_gets_the_rates_of_the_longer_run() -> None:
     opt = optimizer()
     decay = CosineDecay(opt)
@@ -85,6 +94,11 @@ def test_epochs_and_seeds_draw_differently() -> None:
     values = drawn(range(1, 3), seed=3)
     assert values[1] != values[2]
     assert values[1] != drawn(range(1, 2), seed=4)[1]
+
+
+def test_steps_behind_no_epoch_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"greater than 0, got 0.5 and \[0, 4\]"):
+        StepDecay(optimizer(), every=[0, 4])
 
 
 @pytest.mark.parametrize("wrong", [{"factor": 0}, {"every": 0}])

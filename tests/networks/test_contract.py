@@ -15,6 +15,8 @@ from segadv_monai import networks
 SEGMENTORS = [name for name in networks.__all__ if name not in ("GenSegTranslation", "NoiseGenerator")]
 NARROW: dict[str, dict[str, Any]] = {  # arguments that make a network small
     "GenSeg": {"widths": (2, 3, 4), "common_channels": 4, "unique_channels": 2, "style_width": 3},
+    "NonReversibleUNet": {"widths": (4, 8, 12)},
+    "PartiallyReversibleUNet": {"widths": (4, 8, 12), "depths": (1, 2, 1)},
     "SegAN": {"width": 2},
     "UNet2015": {"widths": (4, 8, 12), "padding": True},
     "UNet3D": {"widths": (4, 8, 12), "padding": True},
