@@ -1,20 +1,25 @@
 """One case against itself, the labels' names and the network, from the facts of its files."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeAlias
 
 import numpy as np
+from nibabel.orientations import inv_ornt_aff, io_orientation
 from numpy.typing import NDArray
 
 from .file_facts import FileFacts
-from .files import PICTURE_SUFFIXES, suffix
+from .files import PICTURE_SUFFIXES, VOLUME_SUFFIXES, suffix
 from .findings import Severity
 
 __all__ = ["Case", "Expected", "Facts", "Verdict", "check_case"]
 
 # In voxels, at the farthest corner; headers that were rounded to 32 bits differ by less than a thousandth.
 _FARTHEST_APART = 0.1
+
+# nibabel leaves both untyped.
+_orientation_of: Callable[[NDArray[Any]], NDArray[Any]] = io_orientation
+_undone: Callable[[NDArray[Any], tuple[int, ...]], NDArray[Any]] = inv_ornt_aff
 
 Verdict: TypeAlias = tuple[Severity, str]
 Facts: TypeAlias = Mapping[tuple[str, bool], FileFacts | str]
@@ -143,7 +148,16 @@ def _is_allowed(value: float, expected: Expected) -> bool:
 
 
 def _check_pair(first: str, image: FileFacts, *, path: str, label: FileFacts) -> Iterator[Verdict]:
-    if label.shape[:-1] != image.shape[:-1]:
+    # Of a series the order of the axes is that of the scanner, whoever has drawn the label in which other.
+    if suffix(first) not in (*PICTURE_SUFFIXES, *VOLUME_SUFFIXES) and _are_turned(image, label):
+        yield (
+            "warning",
+            (
+                f"{path} counts its axes otherwise than the series {first}: the config must turn both alike "
+                "(Orientationd)."
+            ),
+        )
+    elif label.shape[:-1] != image.shape[:-1]:
         yield (
             "error",
             (
@@ -162,6 +176,24 @@ def _distance(one: FileFacts, other: FileFacts) -> float:
     corners = _corners(one.shape[:-1])
     moved = np.linalg.inv(np.array(one.affine)) @ np.array(other.affine) @ corners
     return float(np.linalg.norm((moved - corners)[:3], axis=0).max())
+
+
+def _are_turned(one: FileFacts, other: FileFacts) -> bool:
+    """Whether both are one grid whose axes are counted in different orders or directions."""
+    if len(one.shape) != 4 or not one.affine or not other.affine:
+        return False
+    turned = _in_ras(one), _in_ras(other)
+    alike = turned[0].shape == turned[1].shape and _distance(*turned) <= _FARTHEST_APART
+    return alike and (one.shape != other.shape or _distance(one, other) > _FARTHEST_APART)
+
+
+def _in_ras(facts: FileFacts) -> FileFacts:
+    affine = np.array(facts.affine)
+    orientation = _orientation_of(affine)
+    size = np.array(facts.shape[:-1])
+    moved = affine @ _undone(orientation, tuple(size))
+    axes = np.argsort(orientation[:, 0])
+    return replace(facts, shape=(*size[axes].tolist(), 1), affine=tuple(map(tuple, moved.tolist())))
 
 
 def _corners(shape: Sequence[int]) -> NDArray[np.float64]:

@@ -1,13 +1,14 @@
 """One look at every file of a data set before training, so that a fault shows in seconds and by name."""
 
-import hashlib
 import logging
 import os
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from PIL import ImageFile
@@ -16,11 +17,12 @@ from tqdm import tqdm
 from segadv_monai.protocols import DataError
 
 from .case_check import Case, Expected, check_case
+from .ceiling import Room
 from .decathlon import datalist, labels_and_instances
 from .facts_cache import FactsCache, Stamp, stamp_of
 from .file_facts import FileFacts, facts_of
-from .files import read_bytes
 from .findings import DataReport, Finding
+from .hashes import image_digest, image_hashes
 from .set_check import check_set
 
 __all__ = ["check_dataset"]
@@ -29,7 +31,7 @@ _LOG = logging.getLogger("segadv_monai")
 
 
 class _Wanted(NamedTuple):
-    """A file that has to be read, as it was before it is."""
+    """An image that has to be read, as it was before it is."""
 
     path: str
     is_label: bool
@@ -37,12 +39,12 @@ class _Wanted(NamedTuple):
 
 
 class _Look(NamedTuple):
-    """At one file in one role: its facts, or the line that says why there are none."""
+    """At one image in one role: its facts, or the line that says why there are none; hashes of its files."""
 
     path: str
     is_label: bool
     facts: FileFacts | str
-    sha256: str = ""
+    sha256: Mapping[str, str] = MappingProxyType({})
     is_known: bool = False
 
 
@@ -87,7 +89,7 @@ def check_dataset(
         root=str(root),
         cases={section: sum(case.section == section for case in cases) for section in sections},
         findings=tuple(_findings(cases, looks, expected, allow_shared=allow_shared)),
-        hashes={_relative(look.path, root): look.sha256 for look in looks if look.sha256},
+        hashes={_relative(file, root): sha for look in looks for file, sha in look.sha256.items()},
         known=sum(read.isdisjoint((*case.images, *_labels(case))) for case in cases),
         seconds=time.monotonic() - started,
     )
@@ -102,7 +104,7 @@ def _findings(
     for number, case in enumerate(cases):
         for severity, message in check_case(case, facts, expected):
             yield Finding(severity, message, number)
-    hashes = {look.path: look.sha256 for look in looks if look.sha256}
+    hashes = {look.path: image_digest(look.sha256) for look in looks if look.sha256}
     for severity, message in check_set(
         cases, facts, hashes, labels=expected.labels, allow_shared=allow_shared
     ):
@@ -137,9 +139,9 @@ def _look_at_all(cases: Sequence[Case], cache: FactsCache, *, quiet: bool) -> li
             unknown.append(_Wanted(path, is_label, stamp))
         else:
             looks.append(_Look(path, is_label, known[1], known[0], is_known=True))
-    workers = min(8, os.cpu_count() or 1)
+    workers, room = min(8, os.cpu_count() or 1), Room()
     with _whole_pictures_only(), ThreadPoolExecutor(workers) as pool:
-        found = pool.map(lambda item: _look(item, cache), unknown)
+        found = pool.map(lambda item: _look(item, cache, room), unknown)
         # None: a bar on a terminal and nothing elsewhere.
         hidden = True if quiet else None
         looks += tqdm(found, "checking files", len(unknown), leave=False, disable=hidden, dynamic_ncols=True)
@@ -147,15 +149,15 @@ def _look_at_all(cases: Sequence[Case], cache: FactsCache, *, quiet: bool) -> li
     return looks
 
 
-def _look(wanted: _Wanted, cache: FactsCache) -> _Look:
+def _look(wanted: _Wanted, cache: FactsCache, room: Room) -> _Look:
     path, is_label, stamp = wanted
-    sha256 = ""
+    sha256: dict[str, str] = {}
     try:
-        content = read_bytes(path)
-        sha256 = hashlib.sha256(content).hexdigest()
+        sha256 = image_hashes(path)
         facts = cache.same_content(Path(path), sha256, is_label=is_label)
         if facts is None:
-            facts = facts_of(Path(path), content, is_label=is_label)
+            with room.share():
+                facts = facts_of(Path(path), is_label=is_label)
     except DataError as error:
         return _Look(path, is_label, str(error), sha256)
     if stamp is not None:
@@ -165,11 +167,16 @@ def _look(wanted: _Wanted, cache: FactsCache) -> _Look:
 
 @contextmanager
 def _whole_pictures_only() -> Iterator[None]:
-    """Pillow fills the rest of a truncated picture with grey if another library has told it to."""
+    """Pillow fills the rest of a truncated picture with grey if another library has told it to.
+
+    What it remarks on a damaged one stands in the finding.
+    """
     before = ImageFile.LOAD_TRUNCATED_IMAGES
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", module="PIL")
+            yield
     finally:
         ImageFile.LOAD_TRUNCATED_IMAGES = before
 

@@ -1,14 +1,16 @@
-"""Data sets in the layout of the Medical Segmentation Decathlon: a folder with a ``dataset.json``."""
+"""The cases and labels of a data set: a folder with a ``dataset.json``, of the Decathlon or of nnU-Net."""
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from monai.data import load_decathlon_datalist
-
 from segadv_monai.protocols import ConfigError, DataError
+
+from .layouts import described
+from .nnunet import is_there
 
 __all__ = [
     "datalist",
@@ -20,8 +22,9 @@ __all__ = [
     "unlabelled_cases",
 ]
 
-# The one list whose cases need no label.
+# The lists whose cases need no label.
 _UNLABELLED = "unlabelled"
+_WITHOUT_LABELS = (_UNLABELLED, "test")
 
 # The key of labels that stands for the number of any instance.
 _INSTANCES = ">0"
@@ -42,7 +45,7 @@ def datalist(
         DataError: the folder, the file or the section is missing or does not hold what it has to.
     """
     root = Path(dataset_dir).expanduser().absolute()
-    return _section(root, _content(root), section, label_keys)
+    return _section(root, described(root), section, label_keys)
 
 
 def labelled_cases(dataset_dir: str | Path, share: float = 1.0) -> list[dict[str, Any]]:
@@ -79,7 +82,7 @@ def unlabelled_cases(dataset_dir: str | Path, share: float = 1.0) -> list[dict[s
     """
     root = Path(dataset_dir).expanduser().absolute()
     rest = datalist(root)[len(labelled_cases(root, share)) :]
-    listed = _section(root, _content(root), _UNLABELLED) if _UNLABELLED in sections_of(root) else []
+    listed = _section(root, described(root), _UNLABELLED) if _UNLABELLED in sections_of(root) else []
     if not rest and not listed:
         raise DataError(
             f"{root / 'dataset.json'} has no unlabelled cases, and this training needs some: add "
@@ -97,7 +100,7 @@ def sections_of(dataset_dir: str | Path) -> list[str]:
     Raises:
         DataError: the folder or the file is missing or no description.
     """
-    content = _content(Path(dataset_dir).expanduser().absolute())
+    content = described(Path(dataset_dir).expanduser().absolute())
     return ["training", "validation", *([_UNLABELLED] if content.get(_UNLABELLED) else [])]
 
 
@@ -111,7 +114,7 @@ def labels_of(dataset_dir: str | Path) -> dict[int, str]:
         DataError: the folder or the file is missing, or its labels are not integers with names.
     """
     root = Path(dataset_dir).expanduser().absolute()
-    return _labels(root, _content(root))
+    return _labels(root, described(root))
 
 
 def labels_and_instances(dataset_dir: str | Path) -> tuple[dict[int, str], bool]:
@@ -124,7 +127,7 @@ def labels_and_instances(dataset_dir: str | Path) -> tuple[dict[int, str], bool]
         DataError: the folder or the file is missing, or its labels are not integers with names.
     """
     root = Path(dataset_dir).expanduser().absolute()
-    content = _content(root)
+    content = described(root)
     labels = content.get("labels")
     if not isinstance(labels, dict) or _INSTANCES not in labels:
         return _labels(root, content), False
@@ -145,30 +148,10 @@ def identity_of(dataset_dir: str | Path) -> str:
         DataError: the folder or the file is missing or no description.
     """
     root = Path(dataset_dir).expanduser().absolute()
-    content = _content(root)
+    content = described(root)
     counts = [f"{len(cases)} {section}" for section, cases in content.items() if isinstance(cases, list)]
     digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
     return f"{content.get('name', root.name)} ({', '.join(counts)} {digest[:12]})"
-
-
-def _content(root: Path) -> dict[str, Any]:
-    if not root.is_dir():
-        raise DataError(f"{root}: there is no such folder; set dataset_dir to the folder of your data set.")
-    file = root / "dataset.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise DataError(
-            f"{root} holds no dataset.json: write one in the layout of the Medical Segmentation Decathlon, "
-            "or set dataset_dir to the folder that has it."
-        ) from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} is not valid JSON ({error}): mend it there.") from error
-    if not isinstance(content, dict):
-        raise DataError(
-            f'{file} holds a {type(content).__name__}: it must be an object like {{"training": []}}.'
-        )
-    return content
 
 
 def _labels(root: Path, content: dict[str, Any]) -> dict[int, str]:
@@ -193,7 +176,10 @@ def _section(
             f"{file} has no cases under {section!r}: it has {', '.join(others) or 'no list of cases'}; "
             f'add "{section}": [{{"image": "a path", "label": "a path"}}].'
         )
-    needed = ("image",) if section == _UNLABELLED else ("image", "label")
+    needed = ("image",) if section in _WITHOUT_LABELS else ("image", "label")
+    entries = [
+        {"image": entry} if isinstance(entry, str) and len(needed) == 1 else entry for entry in entries
+    ]
     for number, entry in enumerate(entries):
         missing = [key for key in needed if not _has(entry, _first(entry, label_keys, key))]
         if missing:
@@ -201,10 +187,26 @@ def _section(
                 f"{file}: entry {number} of {section!r} has no {' and no '.join(missing)}: give each case "
                 f"an {' and a '.join(needed)}, as paths relative to the folder."
             )
-    cases: list[dict[str, Any]] = load_decathlon_datalist(file, True, section, root)
-    if section == _UNLABELLED:
-        return [{key: case[key] for key in needed} for case in cases]
-    return [{**case, "label": case[_first(case, label_keys, "label")]} for case in cases]
+    if len(needed) == 1:
+        return [{"image": _absolute(root, entry["image"])} for entry in entries]
+    cases = [{key: _found(root, key, value) for key, value in entry.items()} for entry in entries]
+    return [{**case, "label": _absolute(root, case[_first(case, label_keys, "label")])} for case in cases]
+
+
+def _found(root: Path, key: str, value: Any) -> Any:
+    """Paths of an image; of another key, where there are such files."""
+    paths = value if isinstance(value, list) else [value]
+    if not paths or not all(isinstance(path, str) and path for path in paths):
+        return value
+    are_paths = key in ("image", "label") or all(is_there(root / path) for path in paths)
+    return _absolute(root, value) if are_paths else value
+
+
+def _absolute(root: Path, path: str | list[str]) -> Any:
+    """A list of one is that one."""
+    if isinstance(path, list) and len(path) > 1:
+        return [_absolute(root, part) for part in path]
+    return os.path.normpath(root / (path if isinstance(path, str) else path[0]))
 
 
 def _first(entry: Any, label_keys: Sequence[str], key: str) -> str:
@@ -215,5 +217,5 @@ def _first(entry: Any, label_keys: Sequence[str], key: str) -> str:
 def _has(entry: Any, key: str) -> bool:
     """Whether the entry has a path there; an image may be a list of them, one for each channel."""
     value = entry.get(key) if isinstance(entry, dict) else None
-    paths = value if isinstance(value, list) and key == "image" else [value]
+    paths = value if isinstance(value, list) and (key == "image" or len(value) == 1) else [value]
     return bool(paths) and all(isinstance(path, str) and path for path in paths)

@@ -33,7 +33,7 @@ __all__ = [
     "unreadable",
 ]
 
-UNREADABLE = (
+_UNREADABLE = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, RuntimeError, TypeError),
     *(ValueError, struct.error, zlib.error),
 )
@@ -147,7 +147,7 @@ def unreadable() -> tuple[type[Exception], ...]:
         ConfigError: pydicom is not installed.
     """
     errors = load_pydicom().errors
-    return (*UNREADABLE, OSError, errors.InvalidDicomError, errors.BytesLengthException)
+    return (*_UNREADABLE, OSError, errors.InvalidDicomError, errors.BytesLengthException)
 
 
 def quotable(text: str) -> str:

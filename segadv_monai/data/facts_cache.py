@@ -1,11 +1,14 @@
-"""Facts of files from one run to the next, so that what has not changed is not read again."""
+"""Facts of images from one run to the next, so that what has not changed is not read again."""
 
 import hashlib
 import json
 import logging
+import stat
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import nibabel
 import PIL
@@ -13,34 +16,40 @@ import PIL
 from .atomic import atomic_write
 from .cache import cache_dir
 from .file_facts import FileFacts
+from .files import files_of
 
 __all__ = ["FactsCache", "Stamp", "stamp_of"]
 
 _LOG = logging.getLogger("segadv_monai")
 # Raise the number with any change of what the facts are or how they are found.
-_READER = f"1, nibabel {nibabel.__version__}, Pillow {PIL.__version__}"
+_READER = f"2, nibabel {nibabel.__version__}, Pillow {PIL.__version__}, SimpleITK {version('SimpleITK')}"
 
-Stamp = tuple[int, int, int]
+Stamp: TypeAlias = tuple[int, ...]
 
 
 def stamp_of(path: Path) -> Stamp | None:
-    """Size and times of a file, which change when its content does; None if it is not there.
+    """Sizes and times of an image's files, which change when its content does; None if it cannot be told.
 
-    The time of the inode's last change is among them: a copy may keep the time of the content's.
+    The time of the inode's last change is among them: a copy may keep the time of the content's. Of a folder
+    all that lies in it counts, which is found faster than the slices of its series.
 
     Args:
-        path: the file.
+        path: a file, or the folder of a DICOM series.
     """
     try:
-        stat = path.stat()
-    except OSError:
+        stats = [path.stat()]
+        if stat.S_ISDIR(stats[0].st_mode):
+            stats += [file.stat() for file in sorted(path.iterdir())]
+        else:
+            stats += [file.stat() for file in files_of(path)[1:]]
+    except (OSError, ValueError):
         return None
-    return stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns
+    return tuple(part for one in stats for part in (one.st_size, one.st_mtime_ns, one.st_ctime_ns))
 
 
 @dataclass
 class FactsCache:
-    """Facts by file and role in one JSON file, whose first line has the SHA-256 of the second.
+    """Facts by image and role in one JSON file, whose first line has the SHA-256 of the second.
 
     A cache that is damaged, of another version, or cannot be written is as good as an empty one.
 
@@ -67,11 +76,13 @@ class FactsCache:
         except (OSError, ValueError, KeyError, TypeError) as error:
             _LOG.debug("%s cannot be used (%s): every case is read anew", self.path, error)
 
-    def unchanged(self, path: Path, stamp: Stamp, *, is_label: bool) -> tuple[str, FileFacts] | None:
-        """SHA-256 and facts of a file that has not changed; None if it has to be read.
+    def unchanged(
+        self, path: Path, stamp: Stamp, *, is_label: bool
+    ) -> tuple[Mapping[str, str], FileFacts] | None:
+        """SHA-256 of the files of an image that has not changed, and its facts; None if it has to be read.
 
         Args:
-            path: the file.
+            path: the image.
             stamp: of the file as it is now.
             is_label: in which role it is used.
         """
@@ -81,12 +92,12 @@ class FactsCache:
         facts = self._facts(entry, is_label=is_label)
         return None if facts is None else (entry["sha256"], facts)
 
-    def same_content(self, path: Path, sha256: str, *, is_label: bool) -> FileFacts | None:
-        """Facts of a file that was only touched, not changed.
+    def same_content(self, path: Path, sha256: Mapping[str, str], *, is_label: bool) -> FileFacts | None:
+        """Facts of an image that was only touched, not changed.
 
         Args:
-            path: the file.
-            sha256: of its content.
+            path: the image.
+            sha256: of each of its files.
             is_label: in which role it is used.
         """
         entry = self._entries.get(str(path))
@@ -94,19 +105,21 @@ class FactsCache:
             return None
         return self._facts(entry, is_label=is_label)
 
-    def keep(self, path: Path, stamp: Stamp, *, sha256: str, facts: FileFacts, is_label: bool) -> None:
+    def keep(
+        self, path: Path, stamp: Stamp, *, sha256: Mapping[str, str], facts: FileFacts, is_label: bool
+    ) -> None:
         """Remember what was read.
 
         Args:
-            path: the file.
-            stamp: of the file before it was read, so that a change while it was shows next time.
-            sha256: of its content.
+            path: the image.
+            stamp: of the image before it was read, so that a change while it was shows next time.
+            sha256: of each of its files.
             facts: what was found.
             is_label: in which role it is used.
         """
         entry = self._entries.get(str(path))
         if entry is None or entry["sha256"] != sha256:
-            entry = self._entries[str(path)] = {"sha256": sha256}
+            entry = self._entries[str(path)] = {"sha256": dict(sha256)}
         entry["stamp"] = list(stamp)
         entry["label" if is_label else "image"] = asdict(facts)
         self._changed = True

@@ -6,6 +6,8 @@ from typing import Any
 import nibabel
 import numpy as np
 import pytest
+import SimpleITK
+from dicom_files import PRIVATE, write_series
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
@@ -284,9 +286,9 @@ def test_files_of_one_image_must_agree(volumes: Path) -> None:
 
 
 def test_an_unknown_kind_of_file_is_named(volumes: Path) -> None:
-    (volumes / "a.mha").write_bytes(b"")
-    described(volumes, ["a", "b"], ".mha", ".nii.gz")
-    assert "a.mha is of a kind that cannot be read here: convert it to one of" in fault(volumes, 3, 1)
+    (volumes / "a.mgz").write_bytes(b"")
+    described(volumes, ["a", "b"], ".mgz", ".nii.gz")
+    assert "a.mgz is of a kind that cannot be read here: convert it to one of" in fault(volumes, 3, 1)
 
 
 @pytest.mark.parametrize("value", [0.0, -1.5, np.nan, np.inf])
@@ -396,6 +398,77 @@ def test_nothing_is_drawn_where_there_is_no_terminal(
 ) -> None:
     looked_at(pictures, 2, 3)
     assert capsys.readouterr() == ("", "")
+
+
+# --- images of several files
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    """Three cases, each a folder of slices and a label that a viewer has written in its own order."""
+    generator = np.random.default_rng(0)
+    affine = np.array([[-1.5, 0, 0, 30], [0, -1.5, 0, 40], [0, 0, 2, -50], [0, 0, 0, 1]])
+    for name in "abc":
+        noise = generator.integers(-500, 500, (8, 9, 10)).astype(np.int16)
+        write_series(tmp_path / name, noise, affine)
+        turned = affine @ np.array([[-1, 0, 0, 7], [0, -1, 0, 8], [0, 0, 1, 0], [0, 0, 0, 1]])
+        save_volume((noise > 0).astype(np.uint8)[::-1, ::-1], tmp_path / f"{name}_label.nii.gz", turned)
+    return described(tmp_path, list("abc"), "", ".nii.gz")
+
+
+def test_series_pass_with_labels_in_another_order_and_a_warning(
+    series: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    report = looked_at(series, 3, 1)
+    assert report.of("error") == []
+    warnings = [finding.message for finding in report.of("warning")]
+    assert len(warnings) == 3
+    assert "a_label.nii.gz counts its axes otherwise than the series" in warnings[0]
+    assert report.hashes.keys() >= {"a/0000.dcm", "c/0009.dcm", "b_label.nii.gz"}
+    assert len(report.hashes) == 33
+    assert not any(value in caplog.text + report.table() for value in PRIVATE.values())
+
+
+def test_a_label_of_a_series_that_lies_elsewhere_is_a_fault(series: Path) -> None:
+    save_volume(np.eye(8, 9, dtype=np.uint8)[..., None].repeat(10, -1), series / "b_label.nii.gz")
+    assert "b_label.nii.gz lies up to" in fault(series, 3, 1)
+
+
+def test_a_series_is_known_again_until_one_of_its_files_changes(series: Path) -> None:
+    assert looked_at(series, 3, 1).known == 0
+    assert looked_at(series, 3, 1).known == 3
+    # The folder's own times stay the same.
+    whole = (series / "b" / "0004.dcm").read_bytes()
+    truncate(series / "b" / "0004.dcm", 0.99)
+    assert "0004.dcm is truncated or damaged" in fault(series, 3, 1)
+    (series / "b" / "0004.dcm").write_bytes(whole)
+    assert looked_at(series, 3, 1).known == 2
+    (series / "b" / "0004.dcm").unlink()
+    assert "0003.dcm and 0005.dcm lie 4 mm apart" in fault(series, 3, 1)
+
+
+def test_a_series_under_other_names_is_the_same_image(series: Path) -> None:
+    for number, file in enumerate(sorted((series / "a").iterdir())):
+        (series / "c" / f"{number:04d}.dcm").unlink()
+        (series / "c" / f"slice{number}").write_bytes(file.read_bytes())
+    assert "c of validation is the same image as" in fault(series, 3, 1)
+
+
+def test_values_beside_their_header_are_watched(volumes: Path) -> None:
+    for name in "abc":
+        noise = np.random.default_rng(ord(name)).normal(size=(10, 9, 8)).astype(np.float32)
+        image = SimpleITK.GetImageFromArray(noise)
+        image.SetSpacing((1.5, 1.5, 2))
+        image.SetDirection((-1, 0, 0, 0, -1, 0, 0, 0, 1))
+        SimpleITK.WriteImage(image, volumes / f"{name}.mhd")
+    described(volumes, list("abc"), ".mhd", ".nii.gz")
+    assert len(looked_at(volumes, 3, 1).hashes) == 9
+    assert looked_at(volumes, 3, 1).known == 3
+    truncate(volumes / "b.raw")
+    assert "b.mhd is truncated or damaged (1440 of 2880 bytes are there)" in fault(volumes, 3, 1)
+    (volumes / "b.raw").unlink()
+    assert "b.mhd says that its values are in b.raw, which is not there" in fault(volumes, 3, 1)
 
 
 NETWORKS = {

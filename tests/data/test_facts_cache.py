@@ -57,9 +57,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     names: list[str] = []
     real = check.facts_of
 
-    def noted(path: Path, content: bytes, *, is_label: bool) -> object:
+    def noted(path: Path, *, is_label: bool) -> object:
         names.append(path.name)
-        return real(path, content, is_label=is_label)
+        return real(path, is_label=is_label)
 
     monkeypatch.setattr(check, "facts_of", noted)
     return names

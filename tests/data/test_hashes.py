@@ -3,7 +3,10 @@
 import hashlib
 from pathlib import Path
 
+import numpy as np
 import pytest
+import SimpleITK
+from dicom_files import write_series
 
 from segadv_monai.data import digest_of, file_hashes, sha256_of
 from segadv_monai.protocols import DataError
@@ -29,10 +32,21 @@ def test_cases_are_named_from_their_common_folder(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(
-        DataError, match=r"a\.png cannot be read \(No such file or directory\): mend or remove it"
-    ):
+    with pytest.raises(DataError, match=r"a\.png: there is no such file"):
         file_hashes([{"image": str(tmp_path / "a.png")}])
+    (tmp_path / "b.png").symlink_to("/proc/self/mem")
+    with pytest.raises(DataError, match=r"b\.png cannot be read \(Input/output error\): mend or remove it"):
+        file_hashes([{"image": str(tmp_path / "b.png")}])
+
+
+def test_every_file_of_an_image_is_hashed(tmp_path: Path) -> None:
+    slices = write_series(tmp_path / "series", np.zeros((3, 4, 5), np.int16), np.eye(4))
+    (tmp_path / "series" / ".hidden").touch()
+    image = SimpleITK.GetImageFromArray(np.zeros((3, 4, 5), np.int16))
+    SimpleITK.WriteImage(image, tmp_path / "a.mhd")
+    cases = [{"image": str(tmp_path / "series")}, {"image": [str(tmp_path / "a.mhd")]}]
+    names = [f"series/{file.name}" for file in slices] + ["a.mhd", "a.raw"]
+    assert file_hashes(cases) == {name: sha256_of(tmp_path / name) for name in names}
 
 
 def test_a_digest_does_not_depend_on_the_order() -> None:

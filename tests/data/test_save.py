@@ -1,19 +1,25 @@
+import gzip
+import shutil
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
+import pydicom
 import pytest
+import SimpleITK
 import torch
+from dicom_files import PRIVATE, write_series
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureTyped, Invertd, LoadImaged, Orientationd, Resized, Spacingd
 from numpy.typing import NDArray
 from PIL import Image
 
-from segadv_monai.data import SaveSegmentationd
+from segadv_monai.data import SaveSegmentationd, VolumeReader, read_dicom_seg
 from segadv_monai.protocols import ConfigError, DataError
 
 LOAD = LoadImaged("image", ensure_channel_first=True)
+LOAD_VOLUME = LoadImaged("image", reader=VolumeReader, ensure_channel_first=True)
 
 # Oblique, reversed slices, the first axis flipped, anisotropic.
 TURN = np.array([[0.96, -0.28, 0.0], [0.28, 0.96, 0.0], [0.0, 0.0, 1.0]])
@@ -213,7 +219,7 @@ def test_a_folder_that_cannot_be_made_is_named(picture: Path) -> None:
 def test_probabilities_and_several_channels_are_refused(picture: Path, tmp_path: Path) -> None:
     case = segmented(picture)
     save = SaveSegmentationd("pred", tmp_path)
-    for value in (0.5, -1.0, 256.0, float("nan")):
+    for value in (0.5, -1.0, 65536.0, float("nan")):
         wrong = MetaTensor(torch.full_like(case["pred"], value, dtype=torch.float32), meta=case["pred"].meta)
         with pytest.raises(ConfigError, match="pred holds values that are no labels"):
             save({"pred": wrong})
@@ -228,10 +234,211 @@ def test_a_tensor_that_does_not_know_its_file_is_refused(tmp_path: Path) -> None
             SaveSegmentationd("pred", tmp_path)({"pred": label})
 
 
-def test_a_volume_that_is_no_nifti_is_refused(tmp_path: Path) -> None:
-    label = MetaTensor(torch.zeros(1, 4, 4, 4), meta={"filename_or_obj": "scan.mha"})
-    with pytest.raises(DataError, match=r"scan\.mha has 3 axes: only NIfTI files can hold it"):
+def test_an_input_of_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    label = MetaTensor(torch.zeros(1, 4, 4, 4), meta={"filename_or_obj": str(tmp_path / "scan.xyz")})
+    with pytest.raises(DataError, match=r"scan\.xyz is of a kind that cannot be followed: convert it to"):
         SaveSegmentationd("pred", tmp_path)({"pred": label})
+
+
+def test_a_picture_with_a_map_of_three_axes_is_refused(tmp_path: Path) -> None:
+    label = MetaTensor(torch.zeros(1, 4, 4, 4), meta={"filename_or_obj": "slice.png"})
+    with pytest.raises(DataError, match=r"slice\.png has 3 axes: a picture's has 2"):
+        SaveSegmentationd("pred", tmp_path)({"pred": label})
+
+
+# --- labels above 255
+
+
+def high_labels(path: Path) -> dict[Any, Any]:
+    case = segmented(path)
+    case["pred"] = MetaTensor(case["pred"].to(torch.int32) * 1000, meta=case["pred"].meta)
+    return case
+
+
+def test_labels_above_255_make_a_volume_of_16_bits(volume: Path, tmp_path: Path) -> None:
+    SaveSegmentationd("pred", tmp_path)(high_labels(volume))
+    result = nibabel.load(tmp_path / "ct_segmentation.nii.gz")
+    assert result.get_data_dtype() == np.uint16
+    assert np.unique(np.asarray(result.dataobj)).tolist() == [0, 1000]
+    np.testing.assert_array_equal(result.affine, nibabel.load(volume).affine)
+
+
+def test_labels_above_255_are_too_large_for_a_picture(picture: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"v2\.png holds the label 1000, a PNG takes up to 255"):
+        SaveSegmentationd("pred", tmp_path)(high_labels(picture))
+    assert not list(tmp_path.glob("*segmentation*"))
+
+
+# --- MetaImage, NRRD, DICOM
+
+SEGMENTS = {"1": "liver", "2": "spleen"}
+
+
+def labelled(path: Path) -> dict[Any, Any]:
+    """A volume with labels 0, 1 and 2, the same under no flip and no turn."""
+    case: dict[Any, Any] = LOAD_VOLUME({"image": str(path)})
+    label = torch.zeros((1, *case["image"].shape[1:]), dtype=torch.uint8)
+    label[0, 1:3, 2:, 4] = 1
+    label[0, 3, 1, 2:5] = 2
+    case["pred"] = MetaTensor(label, meta=case["image"].meta)
+    return case
+
+
+@pytest.fixture
+def series(tmp_path: Path) -> Path:
+    folder = tmp_path / "CT 1.2.3"
+    write_series(folder, np.arange(210, dtype=np.int16).reshape(5, 6, 7), OBLIQUE)
+    return folder
+
+
+def itk_file(path: Path) -> Path:
+    image = SimpleITK.GetImageFromArray(np.arange(210, dtype=np.int16).reshape(7, 6, 5))
+    image.SetSpacing((0.7, 0.9, 2.1))
+    image.SetOrigin((41.5, -63.25, 17.0))
+    image.SetDirection((TURN @ TILT).ravel().tolist())
+    image.SetMetaData("PatientName", "Marker")
+    SimpleITK.WriteImage(image, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "result"),
+    [("a.mha", "a.mha"), ("a.mhd", "a.mha"), ("b.1.nrrd", "b.1.nrrd"), ("b.NHDR", "b.nrrd")],
+)
+def test_a_file_of_itk_is_followed_in_its_kind(tmp_path: Path, name: str, result: str) -> None:
+    source = itk_file(tmp_path / name)
+    case = labelled(source)
+    SaveSegmentationd("pred", tmp_path / "out")(case)
+    end = Path(result).suffix
+    path = tmp_path / "out" / f"{result.removesuffix(end)}_segmentation{end}"
+    image, original = SimpleITK.ReadImage(path), SimpleITK.ReadImage(source)
+    np.testing.assert_array_equal(SimpleITK.GetArrayFromImage(image).T, case["pred"][0])
+    assert image.GetDirection() == pytest.approx(original.GetDirection(), abs=1e-9)
+    assert image.GetSpacing() == pytest.approx(original.GetSpacing(), abs=1e-9)
+    assert image.GetOrigin() == original.GetOrigin()
+    assert list((tmp_path / "out").iterdir()) == [path]
+    assert b"Marker" not in path.read_bytes()
+
+
+def test_a_series_gets_a_dicom_segmentation_of_its_name(series: Path, tmp_path: Path) -> None:
+    case = labelled(series)
+    save = SaveSegmentationd("pred", tmp_path / "out", segments=SEGMENTS, algorithm="vnet_ct_organs")
+    save(case)
+    save(case)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["CT 1.2.3_segmentation.dcm"]
+    result = read_dicom_seg(tmp_path / "out" / "CT 1.2.3_segmentation.dcm", source=series)
+    np.testing.assert_array_equal(result.array, case["pred"][0])
+    assert result.segments == {1: "liver", 2: "spleen"}
+    file = pydicom.dcmread(tmp_path / "out" / "CT 1.2.3_segmentation.dcm")
+    assert {one.SegmentAlgorithmName for one in file.SegmentSequence} == {"vnet_ct_organs"}
+
+
+def test_names_may_be_a_list_and_come_with_codes(series: Path, tmp_path: Path) -> None:
+    codes = {"wing": [["91723000", "SCT", "Anatomical Structure"], ["40983000", "SCT", "Upper arm"]]}
+    SaveSegmentationd("pred", tmp_path, segments=["liver", "wing"], codes=codes)(labelled(series))
+    file = pydicom.dcmread(tmp_path / "CT 1.2.3_segmentation.dcm")
+    assert file.SegmentSequence[1].SegmentedPropertyTypeCodeSequence[0].CodeValue == "40983000"
+
+
+def test_a_turned_series_comes_back_by_invertd(series: Path, tmp_path: Path) -> None:
+    turn = Orientationd("image", "RAS", labels=(("L", "R"), ("P", "A"), ("I", "S")))
+    transforms = Compose([LOAD_VOLUME, turn])
+    case = labelled(series)
+    turned = transforms({"image": str(series)})
+    turned["pred"] = turn({"image": case["pred"]})["image"]
+    turned["pred"].meta["filename_or_obj"] = str(series)
+    back = Invertd("pred", transforms, orig_keys="image", nearest_interp=True, to_tensor=True)
+    SaveSegmentationd("pred", tmp_path, segments=SEGMENTS)(back(turned))
+    result = read_dicom_seg(tmp_path / "CT 1.2.3_segmentation.dcm", source=series)
+    np.testing.assert_array_equal(result.array, case["pred"][0])
+
+
+def test_every_volume_can_be_saved_as_nifti_on_its_affine(series: Path, tmp_path: Path) -> None:
+    save = SaveSegmentationd("pred", tmp_path / "out", output="nifti")
+    for source in (series, itk_file(tmp_path / "a.mha")):
+        case = labelled(source)
+        save(case)
+        name = "a" if source.suffix == ".mha" else source.name
+        result = nibabel.load(tmp_path / "out" / f"{name}_segmentation.nii.gz")
+        np.testing.assert_array_equal(np.asarray(result.dataobj), case["pred"][0])
+        np.testing.assert_allclose(result.affine, case["image"].meta["original_affine"], atol=1e-4)
+        np.testing.assert_allclose(result.get_qform(), result.affine, atol=1e-4)
+        assert result.header.get_xyzt_units()[0] == "mm"
+
+
+def test_a_series_without_names_of_segments_is_refused(series: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a DICOM series, whose segments have names: give segments"):
+        SaveSegmentationd("pred", tmp_path / "out")(labelled(series))
+    with pytest.raises(ConfigError, match=r"label values \[2\] have no name"):
+        SaveSegmentationd("pred", tmp_path / "out", segments=["liver"])(labelled(series))
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_series_that_was_loaded_in_another_order_is_refused(series: Path, tmp_path: Path) -> None:
+    case = labelled(series)
+    case["pred"] = MetaTensor(case["pred"].flip(3), meta=case["pred"].meta)
+    for entry in ("affine", "original_affine"):
+        turned = np.asarray(case["image"].meta["original_affine"]) @ np.diag([1.0, 1.0, -1.0, 1.0])
+        case["pred"].meta[entry] = torch.as_tensor(turned)
+    with pytest.raises(DataError, match=r"its axes in another order: load it with the reader segadv_monai"):
+        SaveSegmentationd("pred", tmp_path / "out", segments=SEGMENTS)(case)
+
+
+def test_two_series_of_one_name_are_refused(series: Path, tmp_path: Path) -> None:
+    other = shutil.copytree(series, tmp_path / "other" / series.name)
+    save = SaveSegmentationd("pred", tmp_path / "out", segments=SEGMENTS)
+    save(labelled(series))
+    with pytest.raises(DataError, match="would both be written to"):
+        save(labelled(other))
+
+
+def test_a_failed_dicom_write_leaves_nothing(
+    series: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def half(_: Any, path: Path, **__: Any) -> None:
+        Path(path).write_bytes(b"half")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(pydicom.Dataset, "save_as", half)
+    with pytest.raises(DataError, match=r"CT 1\.2\.3_segmentation\.dcm cannot be written .*No space left"):
+        SaveSegmentationd("pred", tmp_path / "out", segments=SEGMENTS)(labelled(series))
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_nothing_of_the_patient_reaches_a_log_a_warning_or_the_meta_data(
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    capfd: pytest.CaptureFixture[str],
+    recwarn: pytest.WarningsRecorder,
+) -> None:
+    odd = {"PatientName": "Marker", "PatientBirthDate": "Marker", "PatientComments": "Marker"}
+    with pydicom.config.disable_value_validation():
+        write_series(tmp_path / "ct", np.zeros((5, 6, 7), np.int16), OBLIQUE, **odd)
+    with caplog.at_level("DEBUG"):
+        case = labelled(tmp_path / "ct")
+        for output in ("like_input", "nifti"):
+            SaveSegmentationd("pred", tmp_path, segments=SEGMENTS, output=output)(case)
+    assert [str(one.message) for one in recwarn] == []
+    told = f"{caplog.text}{''.join(capfd.readouterr())}{case['image'].meta}{case['pred'].meta}"
+    assert not [value for value in ("Marker", *PRIVATE.values()) if value in told]
+    assert b"Marker" in (tmp_path / "ct_segmentation.dcm").read_bytes()
+    assert b"Marker" not in gzip.decompress((tmp_path / "ct_segmentation.nii.gz").read_bytes())
+
+
+# --- settings
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"output": "dicom"}, "output is 'dicom': set it to 'like_input' or 'nifti'"),
+        ({"segments": "liver"}, "segments is the text 'liver': give a list"),
+        ({"segments": {"one": "liver"}}, "segments has keys that are no label values"),
+    ],
+)
+def test_settings_that_mean_nothing_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        SaveSegmentationd("pred", "out", **options)
 
 
 def test_several_keys_are_refused(tmp_path: Path) -> None:
