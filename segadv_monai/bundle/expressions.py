@@ -47,7 +47,7 @@ _SYNTAX = {
     ast.Starred: "a star",
 }
 _METHODS = frozenset({"complete", "cpu", "cuda", "get", "items", "keys", "parameters", "run", "to", "values"})
-_ATTRIBUTES = frozenset({"device", "dtype", "index", "ndim", "shape", "type"})
+_ATTRIBUTES = frozenset({"device", "dtype", "index", "ndim", "network", "shape", "type"})
 # Ways from a value to the interpreter that need no leading underscore.
 _HIDDEN = frozenset(
     {

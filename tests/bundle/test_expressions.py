@@ -13,6 +13,7 @@ from segadv_monai.bundle.names import worst
 SAFE = [
     "$@bundle_root + '/models'",
     "$@network_def.to(@device)",
+    "$@average.network",
     "$@network.parameters()",
     "$@train#trainer.run()",
     "$@a::b#c",
