@@ -66,15 +66,21 @@ class FieldOfViewd(MapTransform):
                     f"{name}: the field of view must be a mask of {tuple(pixels.shape[1:])} not empty, "
                     f"got {int(inside.sum())} pixels in {tuple(inside.shape)}: mend {self.mask_key}."
                 )
-            meta = image.meta if isinstance(image, MetaTensor) else None
             for name, value in ((key, _standardised(pixels, inside)), (self.mask_key, inside.float())):
-                result[name] = value if meta is None else MetaTensor(value, meta=dict(meta))
+                result[name] = _placed_like(image, value)
         return result
 
     def _found(self, pixels: Tensor) -> Tensor:
         brightest = pixels.amax(dim=0, keepdim=True)
         rank = max(1, round(0.99 * brightest.numel()))
         return brightest > self.share * brightest.flatten().kthvalue(rank).values
+
+
+def _placed_like(image: Tensor, value: Tensor) -> Tensor:
+    """With the record of what was done to the image, so that it can be undone."""
+    if not isinstance(image, MetaTensor):
+        return value
+    return MetaTensor(value, meta=dict(image.meta), applied_operations=list(image.applied_operations))
 
 
 def _standardised(pixels: Tensor, inside: Tensor) -> Tensor:

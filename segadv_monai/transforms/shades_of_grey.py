@@ -57,7 +57,9 @@ class ShadesOfGrey(Transform):
         grey = light.square().mean().sqrt()
         gain = torch.where(light > 0, grey / light, 1.0).reshape(-1, *[1] * (pixels.ndim - 1))
         values = (pixels * gain).float()
-        return MetaTensor(values, meta=dict(image.meta)) if isinstance(image, MetaTensor) else values
+        if not isinstance(image, MetaTensor):
+            return values
+        return MetaTensor(values, meta=dict(image.meta), applied_operations=list(image.applied_operations))
 
 
 class ShadesOfGreyd(MapTransform):

@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.transforms import LoadImage
+from monai.data import MetaTensor
+from monai.transforms import Flip, LoadImage
 from torch import Tensor
 
 from segadv_monai.data import datalist
@@ -53,3 +54,10 @@ def test_the_field_that_is_found_in_real_photographs_is_nearly_the_given_one(sha
         found = FieldOfViewd("image")({"image": load(case["image"])})["fov"] > 0
         given = load(case["fov"]) > 0
         assert int((found & given).sum()) / int((found | given).sum()) > 0.99
+
+
+def test_what_was_done_before_can_still_be_undone() -> None:
+    turned = Flip(spatial_axis=0)(MetaTensor(photograph()[0]))
+    found = FieldOfViewd("image")({"image": turned})
+    assert found["image"].applied_operations == turned.applied_operations != []
+    assert found["fov"].applied_operations == turned.applied_operations

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from monai.data import MetaTensor
-from monai.transforms import LoadImage
+from monai.transforms import Flip, LoadImage
 from torch import Tensor
 
 from segadv_monai.data import datalist
@@ -78,3 +78,9 @@ def test_what_has_no_colour_is_one_line() -> None:
     for image in (picture(1, 4, 5), picture(3, 4, 5) - 300, picture(3, 4, 5) * torch.nan):
         with pytest.raises(DataError, match="an image: colour constancy takes two channels or more"):
             ShadesOfGrey()(image)
+
+
+def test_what_was_done_before_can_still_be_undone() -> None:
+    turned = Flip(spatial_axis=0)(MetaTensor(picture(3, 4, 5)))
+    balanced = ShadesOfGrey()(turned)
+    assert balanced.applied_operations == turned.applied_operations != []
