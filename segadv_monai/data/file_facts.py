@@ -16,7 +16,7 @@ _MOST_VALUES = 4096
 # Above this a table of counts costs more than sorting.
 _LARGEST_COUNTED = 1 << 16
 # Values looked at together: what is made on the way takes a few MiB beside an image of many.
-_PIECE = 1 << 20
+_PIECE = 1 << 18
 
 
 @dataclass(frozen=True, slots=True)
